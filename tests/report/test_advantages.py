@@ -73,7 +73,7 @@ def test_a_run_of_one_step_has_one_row_and_one_without_advantages_none(run: Path
     assert "Where the advantage goes" not in page_of(run)
     write_answers(run, advantage=[1.0])
     assert "Where the advantage goes" not in page_of(run), "of another answer"
-    write_answers(run, tokens=["x"] * 10**5, advantage=[0.1] * 10**5)
+    write_answers(run, tokens=["x"] * 10**4, advantage=[0.1] * 10**4)
     page = page_of(run)
     assert Elements(page).open == []
     assert len(page) < 150_000

@@ -44,6 +44,7 @@ COMMANDS: dict[str, str] = {
     "select": "choosing_commands:select",
     "metrics": "looking_commands:metrics",
     "report": "looking_commands:report",
+    "watch": "looking_commands:watch",
     "data import": "importing_commands:import_annotations",
     "data check": "checking_commands:check",
     "data stats": "manifest_commands:stats",

@@ -1,4 +1,4 @@
-"""`metrics`, `report`."""
+"""`metrics`, `report`, `watch`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Number, Plugins, load_plugins, offer_names
+from video_opd.cli.argument_types import Json, Number, Plugins, Positive, load_plugins, offer_names
 from video_opd.cli.path_roles import GoesOn, Reads, ReadsVideos, Writes
 from video_opd.cli.refusals import require_choice
 from video_opd.errors import ConfigurationError, explain_write_errors
@@ -240,4 +240,36 @@ def report(
     is_comparison = (runs[0] / "comparison.json").exists()
     with explain_write_errors(page):
         show(write_comparison_report(runs[0], page) if is_comparison else write_report(runs[0], videos, page))
+    return 0
+
+
+def watch(
+    run: Annotated[GoesOn, Parameter(name="RUN")],
+    /,
+    *,
+    page: bool = False,
+    out: Writes | None = None,
+    every: Positive = 10,
+) -> int:
+    """Follow a run in the terminal, and on a page that refreshes itself.
+
+    Args:
+        run: folder
+        page: write a page again and again while the run goes on
+        out: where (default: live.html in the folder); implies --page
+        every: seconds between two writings of the page
+
+    Example:
+        video-opd watch runs/demo --page
+    """
+    from video_opd.consoles import EscapingConsole
+    from video_opd.report.run.live_view import LivePage, watch_run
+
+    path = out or (run / "live.html" if page else None)
+    live = LivePage(run=run, path=path, every_s=every) if path else None
+    with explain_write_errors(path or run):
+        ended = watch_run(run, EscapingConsole(), live)
+    show(f"{run}: {ended}.")
+    if path:
+        show(path)
     return 0

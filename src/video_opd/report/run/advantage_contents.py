@@ -77,7 +77,7 @@ class AdvantageTally:
         self.late = AdvantageStretch(max(num_steps - tenth, tenth) + 1, num_steps)
         self._starts = find_answer_starts(settings)
 
-    def covers(self, step: int) -> bool:
+    def is_counted(self, step: int) -> bool:
         """Whether answers of a step are counted."""
         return any(stretch.first_step <= step <= stretch.last_step for stretch in (self.early, self.late))
 

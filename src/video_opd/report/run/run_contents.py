@@ -136,7 +136,7 @@ def _pick_answers(rows: Iterable[dict[str, Any]], tally: AdvantageTally) -> Iter
         first = step if first is None else first
         if step == first and isinstance(id, str):
             ids.add(id)
-        if not isinstance(step, int) or step == first or tally.covers(step) or (isinstance(id, str) and id in ids):
+        if not isinstance(step, int) or step == first or tally.is_counted(step) or (isinstance(id, str) and id in ids):
             yield row
         elif newest and newest[0]["step"] == step:
             newest.append(row)

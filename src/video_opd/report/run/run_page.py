@@ -29,7 +29,7 @@ _MAX_PROBES = 60
 """As many as can be told apart in one picture."""
 
 
-def write_report(run: Path, videos: Path | None = None, page: Path | None = None) -> Path:
+def write_report(run: Path, videos: Path | None = None, page: Path | None = None, refresh_s: int | None = None) -> Path:
     """Write `report.html` into a run folder, from what lies in it, and from the test videos where they are at hand.
 
     The page is one file that loads nothing from the network; the same folder always gives the same page. It can be
@@ -39,6 +39,7 @@ def write_report(run: Path, videos: Path | None = None, page: Path | None = None
         run: the folder.
         videos: the folder of the test videos, where it is not the one that the run had.
         page: another place for the page.
+        refresh_s: seconds after which a browser loads the page again, while the run goes on; None: never.
 
     Returns:
         The page.
@@ -49,16 +50,17 @@ def write_report(run: Path, videos: Path | None = None, page: Path | None = None
     """
     page = page or RunDirectory(run).report
     refuse_foreign_page(page)
-    return write_page(page, render(read_run(run), page, videos))
+    return write_page(page, render(read_run(run), page, videos, refresh_s))
 
 
-def render(contents: RunContents, page: Path, videos: Path | None = None) -> str:
+def render(contents: RunContents, page: Path, videos: Path | None = None, refresh_s: int | None = None) -> str:
     """The page as text.
 
     Args:
         contents: of the run folder.
         page: where it is written.
         videos: the folder of the test videos, where it is not the one that the run had.
+        refresh_s: as of `write_report`.
     """
     timelines, advantages = contents.timelines, build_advantages(contents)
     shown = show_videos(timelines.list_shown(), videos or timelines.videos, page)
@@ -70,6 +72,7 @@ def render(contents: RunContents, page: Path, videos: Path | None = None) -> str
     return fill(
         "template.html.j2",
         contents=contents,
+        refresh_s=refresh_s,
         headline=verdict.write_headline(contents, standing),
         remarks=verdict.write_remarks(contents, standing),
         table=verdict.build_score_table(standing),
