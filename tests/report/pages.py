@@ -18,7 +18,7 @@ def text_of(page: str) -> str:
 class Elements(HTMLParser):
     """Every element of a page and every attribute, as a browser's parser would find them."""
 
-    void = frozenset({"meta", "br"})
+    void = frozenset({"meta", "br", "img"})
 
     def __init__(self, page: str) -> None:
         super().__init__()

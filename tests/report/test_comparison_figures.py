@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from video_opd.report.comparison.comparison_figures import Series, Strip, choose_unit, draw_curves, draw_key, spread
-from video_opd.report.figures import ReferenceLine
+from video_opd.report.comparison.comparison_figures import Series, Strip, draw_curves, draw_key, spread
+from video_opd.report.figures import ReferenceLine, choose_unit
 
 
 def test_zero_is_on_the_scale_of_differences_whatever_they_are() -> None:

@@ -80,7 +80,6 @@ FULL: dict[str, Any] = {
 
 SECTIONS = {
     "How good did they become?",
-    "How did they get there?",
     "Which differences show?",
     "How soon did they reach the target?",
     "What did they cost?",
@@ -119,6 +118,9 @@ def test_the_sections_come_in_order_with_their_numbers(found: dict[str, Any], pa
     text = text_of(page)
     in_order = [
         "Comparison tiny 2 methods side by side, 40 steps each, 3 seeds.",
+        "Validation mIoU against steps",
+        "Before training: 0.410 on these queries, 0.396 on the test queries.",
+        "Validation mIoU against CPU time",
         "opd beats sft by 0.180 ± 0.030 mIoU. No method passes the teacher.",
         "test queries 400 side questions 60 target, validation mIoU 0.7",
         "learning rate mIoU R1@0.5 CPU time side questions",
@@ -126,9 +128,6 @@ def test_the_sections_come_in_order_with_their_numbers(found: dict[str, Any], pa
         "opd 0.0005 0.820 0.799–0.849 sd 0.012 0.875 sd 0.004 1 min 30 s 0.700 sd 0.030",
         "Teacher – 0.912 0.882–0.942",
         "The best constant answer, always 1–6.5 s, needs no video and has 0.286 mIoU.",
-        "Validation mIoU against steps",
-        "Before training: 0.410 on these queries, 0.396 on the test queries.",
-        "Validation mIoU against CPU time",
         "difference 95 % interval sd over seeds",
         "opd − sft +0.180 +0.150 to +0.210 0.011",
         "sft − opd +0.010 −0.020 to +0.040 0.000",
@@ -183,7 +182,6 @@ def spoiled(found: dict[str, Any], *keys: str) -> dict[str, Any]:
     ("keys", "section"),
     [
         (("student_before", "teacher", "scores", "test_miou"), "How good did they become?"),
-        (("curve",), "How did they get there?"),
         (("differences",), "Which differences show?"),
         (("to_target",), "How soon did they reach the target?"),
         (("target_miou",), "How soon did they reach the target?"),
@@ -197,6 +195,21 @@ def test_what_is_absent_is_left_out(
     page = page_of(spoiled(found, *keys))
     assert set(sections(page)) == SECTIONS - {section}
     assert Elements(page).open == []
+
+
+def test_without_curves_there_is_no_chart(found: dict[str, Any], page_of: PageOf) -> None:
+    page = page_of(spoiled(found, "curve"))
+    assert set(sections(page)) == SECTIONS
+    assert "Validation mIoU against" not in page
+
+
+def test_five_findings_are_seen_at_once_and_all_behind_one_word(found: dict[str, Any], page_of: PageOf) -> None:
+    page = page_of(found | {"sentences": [f"Finding {number}." for number in range(5)]})
+    assert "All 5 findings" not in page
+    page = page_of(found | {"sentences": [f"Finding {number}." for number in range(7)]})
+    seen, hidden = page.split("All 7 findings")
+    assert re.findall(r"Finding (\d)", seen) == list("01234")
+    assert re.findall(r"Finding (\d)", hidden) == list("0123456")
 
 
 def test_a_comparison_without_a_sweep_says_so(found: dict[str, Any], page_of: PageOf) -> None:

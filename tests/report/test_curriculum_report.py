@@ -255,6 +255,7 @@ def test_each_value_may_be_something_else(run: Path, by: Any) -> None:
 
 def test_hostile_text_stays_text_wherever_it_comes_from(run: Path) -> None:
     write_lines(run / "metrics.jsonl", [counted(step, 12, 4, 2) for step in range(1, 21)])
+    write_round(run, 1, kinds={"anchor": 1})
     elements = Elements(page_of(run))
     sources = {"sources": {HOSTILE: 0.5, "b": 0.5}}
     changes = {"pool": profile(8.0, 0.5) | sources, "kept": profile(8.0, 0.5) | sources}
@@ -343,7 +344,7 @@ def test_a_suspended_answer_says_why_it_has_no_advantage(run: Path) -> None:
     page = page_of(run)
     assert "IoU 1.00, suspended: the student was already right, so the teacher was not asked" in text_of(page)
     assert "The number under each token is its advantage" not in text_of(page)
-    assert 'title="student log-prob -1.000"' in page
+    assert "log-prob of the sampler −1.000" in text_of(page)
     write_lines(run / "answers.jsonl", [answer | {"suspended": False}])
     assert "suspended: the student" not in text_of(page_of(run))
 

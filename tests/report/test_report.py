@@ -13,9 +13,12 @@ from video_opd.errors import ConfigurationError
 from video_opd.files.run_records import BestConstant, EvaluationReport, SampledAnswer, StepMetrics
 from video_opd.report import write_report
 from video_opd.report.figures import choose_ticks, draw_line_chart, shorten, smooth
-from video_opd.report.run.answer_cards import build_cards, choose_scale, make_visible
+from video_opd.report.run import run_checks
+from video_opd.report.run.answer_cards import build_cards, choose_scale_of
+from video_opd.report.run.run_checks import make_checks
 from video_opd.report.run.run_contents import RunContents, read_run
 from video_opd.report.run.verdict import Standing, build_score_table, format_duration, write_headline, write_remarks
+from video_opd.report.visible_text import make_visible
 
 SCORES = {"r1@0.3": 0.8, "r1@0.5": 0.6, "r1@0.7": 0.4, "output_format_rate": 0.97, "num_queries": 400}
 
@@ -122,6 +125,67 @@ def test_the_page_says_what_the_numbers_say(run: Path) -> None:
     assert "&#34;torch&#34;: &#34;2.12&#34;" in text
 
 
+def test_the_top_has_a_picture_the_cost_and_the_checks(run: Path) -> None:
+    (run / "environment.json").write_text('{"device": "a card"}')
+    page = page_of(run)
+    top = page.split("<section>")[0]
+    labels = re.findall(r'class="standing (\w+)" role="img" aria-label="(.*?)"', top)
+    assert labels == [
+        ("before", "Student before: 0.371 mIoU, 95 % interval 0.341–0.401"),
+        ("after", "Student after: 0.652 mIoU, 95 % interval 0.622–0.682"),
+        ("teacher", "Teacher: 0.843 mIoU, 95 % interval 0.813–0.873"),
+        ("floor", "Best constant answer: 0.310 mIoU"),
+    ]
+    # a place on the axis: 2 % of room at both ends
+    assert '<circle cx="64.62%"' in top  # (0.652 + 0.02) / 1.04
+    text = text_of(top)
+    assert "Student after 0.652 0.622–0.682" in text
+    assert "steps 60 training time 11 s answer tokens learned from 6,000 device a card examples set aside 1" in text
+    assert "6 of 10 checks passed, 1 deserves a look, 3 were not made." in text
+    assert "look Every example could be used. Set aside: 1 in training." in text
+
+
+def outcomes(run: Path) -> dict[str, str]:
+    contents = read_run(run)
+    checks = make_checks(contents, Standing.sort_evaluations(contents.evaluations)).checks
+    return {each.checked: each.outcome for each in checks}
+
+
+def test_each_check_can_fail_and_can_be_impossible(run: Path) -> None:
+    sound = outcomes(run)
+    rows = [metrics_row(step, num_set_aside=0) for step in range(1, 61)]
+    write_lines(run / "metrics.jsonl", rows)
+    assert outcomes(run) == sound | {
+        "Every example could be used": "passed",
+        "An update lowers the reverse KL of its own batch": "not made",
+    }
+    for key, value, checked in (
+        ("loss", None, "The loss is a finite number in every step"),
+        ("sampler_learner_gap", 0.01, "The model that writes is the model that learns"),
+        ("num_damaged", 1, "Every example could be used"),
+    ):
+        write_lines(run / "metrics.jsonl", [*rows[:-1], rows[-1] | {key: value}])
+        assert outcomes(run)[checked] == "look", key
+    write_lines(run / "metrics.jsonl", [row | {"reverse_kl_before": 1, "reverse_kl_after": 2} for row in rows])
+    assert outcomes(run)["An update lowers the reverse KL of its own batch"] == "look"
+    write_lines(run / "metrics.jsonl", [row | {"output_format_rate": float(row["step"] < 30)} for row in rows])
+    assert outcomes(run)["The student did not collapse"] == "look"
+    write_evaluation(run, "student-after", 0.6, 60, set_aside={"x": "no file"}, warnings=["in per cent"],
+                     scores={"miou": 0.6} | SCORES | {"output_format_rate": 0.5})  # fmt: skip
+    found = outcomes(run)
+    assert found["Answers name a span"] == found["Answers are in seconds"] == "look"
+    assert found["Every example could be used"] == "look"
+    for path in ("metrics.jsonl", "evaluation"):
+        (run / path).rename(run.parent / path)
+    assert set(outcomes(run).values()) == {"not made"}
+
+
+def test_the_limits_of_the_checks_are_those_of_the_doctor() -> None:
+    from video_opd.doctor import checks as doctor
+
+    assert (run_checks.ROUNDING_NATS, run_checks.BLIND_NATS) == (doctor.ROUNDING_NATS, doctor.BLIND_NATS)
+
+
 def test_the_page_is_one_file_that_loads_and_runs_nothing(run: Path) -> None:
     page = page_of(run)
     check_that_it_loads_and_runs_nothing(page)
@@ -169,7 +233,7 @@ def test_a_megabyte_of_query_and_of_answer_does_not_make_a_megabyte_of_page(run:
     )
     page = page_of(run)
     assert len(page) < 120_000
-    assert "and 99904 more" in text_of(page)
+    assert "… 99904 more …" in text_of(page)
 
 
 def test_half_a_surrogate_pair_does_not_stop_the_report(run: Path) -> None:
@@ -383,7 +447,7 @@ def shown(run: Path, rows: list[dict[str, Any]]) -> tuple[list[tuple[SampledAnsw
 
 def test_tokens_are_coloured_by_advantage_on_one_scale(run: Path) -> None:
     examples, styles = shown(run, [answer(1, "a", (2.0, -2.0, 1.0, -0.1, None)), answer(1, "b", (-9.0, 0.5))])
-    assert choose_scale(examples) == 2.0  # the -9 is beyond it
+    assert choose_scale_of(examples) == 2.0  # the -9 is beyond it
     assert styles == [["plus-4", "minus-4", "plus-2", "zero", "zero"], ["minus-4", "plus-1"]]
 
 

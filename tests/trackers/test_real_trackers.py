@@ -17,8 +17,8 @@ import pytest
 
 from trackers.tracked_runs import add_evaluation, add_rows, make_run
 from video_opd.cli import main
+from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.trackers.side_process import track_beside
-from video_opd.trackers.tracker_settings import TrackerSettings
 
 NEW_RUN = {"train/loss": {1: 0.5, 2: 1.0, 3: 1.5, 4: 2.0}, "evaluation/validation/miou": {0: 0.2, 2: 0.3},
            "evaluation/student-after/miou": {4: 0.4}}  # fmt: skip

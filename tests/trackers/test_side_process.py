@@ -13,10 +13,10 @@ import pytest
 from trackers.tracked_runs import ALL_STEPS, add_evaluation, add_rows, make_run, told, told_steps
 from video_opd.config.comparison_recipe import load_comparison, make_recipe
 from video_opd.config.recipe_file import load_recipe
+from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.runs.directory import RunDirectory
 from video_opd.trackers import side_process
 from video_opd.trackers.side_process import track_beside
-from video_opd.trackers.tracker_settings import TrackerSettings
 
 SETTINGS = TrackerSettings(name="fake", project="p")
 

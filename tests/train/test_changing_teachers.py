@@ -16,10 +16,10 @@ from video_opd.config import TeacherSettings
 from video_opd.config.recipe_file import load_recipe
 from video_opd.errors import ConfigurationError
 from video_opd.policy.load import load_policy
+from video_opd.runs.collapse_watch import CollapseWatch
 from video_opd.train.build_models import load_reference, load_student
 from video_opd.train.build_teachers import load_teacher
 from video_opd.train.changing_teacher import TEACHER_FILE, ChangingTeacher
-from video_opd.train.collapse_watch import CollapseWatch
 from video_opd.train.early_checks import refuse_unfit_job
 from video_opd.train.measured_models import list_frozen, measure_student
 from video_opd.train.run_inputs import Inputs

@@ -202,6 +202,22 @@ def test_two_processes_train_as_one(runs, name):
                       for size in (1, 2)] for when in ("before", "after"))  # fmt: skip
     assert before[0] == before[1]
     assert after[0] == after[1]
+    mine, theirs = (list_scored_tokens(runs[size] / name) for size in (1, 2))
+    assert theirs.keys() == mine.keys()
+    for place, logprobs in mine.items():
+        assert theirs[place] == pytest.approx(logprobs, rel=1e-3, abs=1e-3), place
+
+
+def list_scored_tokens(folder: Path) -> dict[tuple[str, str], list[float]]:
+    """The log-probs of the answers that the report shows, by query and by who computed them."""
+    found = json.loads((folder / "evaluation" / "timelines.json").read_text())["queries"]
+    scores = {
+        (each["id"], who): each["tokens"][who]
+        for each in found
+        for who in ("sampler_logprobs", "student_logprobs", "teacher_logprobs", "blind_logprobs")
+    }
+    assert len(scores) == 4 * 4
+    return scores
 
 
 def test_the_cases_are_what_they_are_called(runs):

@@ -45,6 +45,7 @@ COMMANDS: dict[str, str] = {
     "select": "choosing_commands:select",
     "metrics": "looking_commands:metrics",
     "report": "looking_commands:report",
+    "watch": "looking_commands:watch",
     "track": "tracking_commands:track",
     "bug-report": "bug_report_commands:bug_report",
     "data import": "importing_commands:import_annotations",

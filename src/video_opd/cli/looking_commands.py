@@ -1,4 +1,4 @@
-"""`metrics`, `report`."""
+"""`metrics`, `report`, `watch`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Number, Plugins, load_plugins, offer_names
-from video_opd.cli.path_roles import GoesOn, Reads
+from video_opd.cli.argument_types import Json, Number, Plugins, Positive, load_plugins, offer_names
+from video_opd.cli.path_roles import GoesOn, Reads, ReadsVideos, Writes
 from video_opd.cli.refusals import require_choice
 from video_opd.errors import ConfigurationError, explain_write_errors
 from video_opd.eval.scorers import RESULT_FORMATS, SCORERS
@@ -211,18 +211,65 @@ def _compare_files(first: _Scored, second: _Scored) -> dict[str, Any]:
     }
 
 
-def report(run: GoesOn, /) -> int:
-    """Write report.html of a run or a comparison.
+def report(
+    runs: Annotated[list[GoesOn], Parameter(name="RUN")],
+    /,
+    *,
+    out: Writes | None = None,
+    videos: ReadsVideos | None = None,
+) -> int:
+    """Write a page about a run or a comparison, or about several runs.
 
     Args:
-        run: folder
+        runs: folder; several: their curves on one page
+        out: page (default: report.html in the folder; of several runs, runs.html here)
+        videos: folder of the test videos, for frames and playback (default: the one that the run had)
 
     Example:
         video-opd report runs/demo
+        video-opd report runs/opd-0 runs/opd-1 runs/grpo-0 --out runs.html
     """
-    from video_opd.report import write_comparison_report, write_report
+    from video_opd.report import write_comparison_report, write_overlay_report, write_report
 
-    is_comparison = (run / "comparison.json").exists()
-    with explain_write_errors(run / "report.html"):
-        show(write_comparison_report(run) if is_comparison else write_report(run))
+    if len(runs) > 1:
+        page = out or Path("runs.html")
+        with explain_write_errors(page):
+            show(write_overlay_report(runs, page))
+        return 0
+    page = out or runs[0] / "report.html"
+    is_comparison = (runs[0] / "comparison.json").exists()
+    with explain_write_errors(page):
+        show(write_comparison_report(runs[0], page) if is_comparison else write_report(runs[0], videos, page))
+    return 0
+
+
+def watch(
+    run: Annotated[GoesOn, Parameter(name="RUN")],
+    /,
+    *,
+    page: bool = False,
+    out: Writes | None = None,
+    every: Positive = 10,
+) -> int:
+    """Follow a run in the terminal, and on a page that refreshes itself.
+
+    Args:
+        run: folder
+        page: write a page again and again while the run goes on
+        out: where (default: live.html in the folder); implies --page
+        every: seconds between two writings of the page
+
+    Example:
+        video-opd watch runs/demo --page
+    """
+    from video_opd.consoles import EscapingConsole
+    from video_opd.report.run.live_view import LivePage, watch_run
+
+    path = out or (run / "live.html" if page else None)
+    live = LivePage(run=run, path=path, every_s=every) if path else None
+    with explain_write_errors(path or run):
+        ended = watch_run(run, EscapingConsole(), live)
+    show(f"{run}: {ended}.")
+    if path:
+        show(path)
     return 0

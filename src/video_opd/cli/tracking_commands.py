@@ -11,9 +11,9 @@ from cyclopts import Parameter
 from video_opd.cli.argument_types import Json, Plugins, load_plugins
 from video_opd.cli.path_roles import GoesOn
 from video_opd.cli.record_flags import add_record_flags
+from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.errors import ConfigurationError
 from video_opd.terminal import show
-from video_opd.trackers.tracker_settings import TrackerSettings
 
 
 @add_record_flags

@@ -26,6 +26,7 @@ from video_opd.config.model_settings import (
     refuse_unfit_changes,
     require_a_rule,
 )
+from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.config.training_settings import TrainingSettings
 from video_opd.config.watch_settings import WatchSettings
 from video_opd.data.label_noise import LabelNoise
@@ -33,7 +34,6 @@ from video_opd.data.world_sizes import WorldSizes
 from video_opd.methods import METHODS, MethodSettings
 from video_opd.methods.opd import OnPolicyDistillationSettings
 from video_opd.settings import Count, Flag, Integer, Positive, Settings, Share
-from video_opd.trackers.tracker_settings import TrackerSettings
 
 
 class RenderSettings(Settings):

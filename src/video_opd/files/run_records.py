@@ -2,6 +2,7 @@
 
 metrics.jsonl: StepMetrics   answers.jsonl: SampledAnswer   evaluation/*.json: EvaluationReport
 memory.json: MemoryNote   inputs.json: RecordedInputs, in `input_records`
+evaluation/timelines.json: Timelines, in `timeline_records`
 rounds/*/selection-facts.json: SelectionFacts   rounds/*/selection.jsonl: SelectionRow   *-scores.jsonl: ScoreRow
 """
 

@@ -16,8 +16,13 @@ from video_opd.types import Span
 
 Points = Sequence[tuple[float, float]]
 
+COUNTED = ("step", "token")
+"""Units of an x axis that are whole numbers, and are said before the number: step 12."""
+
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 20.0, 14.0, 26.0
 """Margins in user units, room for the numbers of the axes."""
+_UNITS = ((180.0, "s", 1.0), (3 * 3600.0, "min", 60.0), (math.inf, "h", 3600.0))
+"""Up to how many seconds: a unit, and its seconds."""
 _MAX_POINTS = 400
 """More than a screen can show; a run of 100 000 steps must not make a page of 10 MB."""
 _MANY = 30
@@ -86,7 +91,7 @@ class Axes:
         bottom, top = y_range or (min(0.0, *ys), _find_top_without_outliers(ys))
         y_ticks = choose_ticks(bottom, top if top > bottom else bottom + 1.0, 3 if small else 5)
         # Steps are whole: half a step between two is no tick.
-        whole = x_unit == "step"
+        whole = x_unit in COUNTED
         x_ticks = choose_ticks(*x, 4 if small else 6)
         return cls(
             width=width,
@@ -169,9 +174,14 @@ def draw_line_chart(
         parts += [_draw_dot(axes, x, y, "dot") for x, y in points]
     highest_x, highest_y = max(points, key=lambda point: point[1])
     if highest_y > axes.y[1]:
-        note = f"▲ {shorten(highest_y)} at step {shorten(highest_x)}"
+        note = f"▲ {shorten(highest_y)} at {say_place('step', highest_x)}"
         parts.append(Markup('<text class="end" x="{}" y="11">{}</text>').format(axes.width - axes.right, note))
     return draw_canvas(axes, title, parts)
+
+
+def say_place(unit: str, x: float) -> str:
+    """A place of an x axis in words: step 12, or 3.5 min."""
+    return f"{unit} {shorten(x)}" if unit in COUNTED else f"{shorten(x)} {unit}"
 
 
 def draw_probes(title: str, probes: Sequence[tuple[float, float, float]]) -> Markup:
@@ -221,6 +231,11 @@ def choose_ticks(low: float, high: float, count: int) -> list[float]:
     gap = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
     first, last = math.floor(low / gap + 1e-9), math.ceil(high / gap - 1e-9)
     return [round(index * gap, 12 - math.floor(math.log10(gap))) for index in range(first, last + 1)]
+
+
+def choose_unit(seconds: float) -> tuple[str, float]:
+    """The unit to write times up to this one in, and how many seconds it has."""
+    return next((name, size) for most, name, size in _UNITS if seconds <= most)
 
 
 def shorten(value: float) -> str:
@@ -286,7 +301,7 @@ def draw_rule(axes: Axes, rule: ReferenceLine, *, left: bool, above: bool) -> Ma
 
 def _draw_dot(axes: Axes, x: float, y: float, style: str) -> Markup:
     across, down = axes.place(x, y)
-    value = Markup("<title>step {}: {}</title>").format(shorten(x), f"{y:.4g}")
+    value = Markup("<title>{}: {}</title>").format(say_place(axes.x_unit, x), f"{y:.4g}")
     return Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3.2">{}</circle>').format(style, across, down, value)
 
 

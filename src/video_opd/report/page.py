@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
+from markupsafe import Markup
 
 from video_opd import __version__
 from video_opd.files.durable import write_durably
 from video_opd.files.outputs import refuse_foreign
 from video_opd.report.run.verdict import format_duration
+from video_opd.report.visible_text import make_visible, spell_out
 
 MARK = "Made by video-opd"
 """Stands in every page and picture, and tells them from files of others."""
 
 
-INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and marks that turn the direction of the text that follows them. No page has one."""
-
-
 def fill(template: str, **parts: Any) -> str:
     """Fill in a template of this folder; whatever is not markup already is escaped."""
     return _make_environment().get_template(template).render(version=__version__, mark=MARK, **parts)
+
+
+class InlineScript(NamedTuple):
+    """A script that stands in a page, and its hash: the page allows no other."""
+
+    text: Markup
+    allowed_as: str
+    """For the content security policy."""
+
+
+def read_script(name: str) -> InlineScript:
+    """A script of this folder.
+
+    Args:
+        name: of the file.
+    """
+    text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return InlineScript(Markup(text), f"sha256-{digest}")
 
 
 @functools.cache
@@ -36,6 +55,7 @@ def _make_environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["cut"] = make_visible
     environment.filters["duration"] = format_duration
     environment.filters["kept_together"] = _keep_together
     return environment
@@ -49,7 +69,7 @@ def write_page(path: Path, text: str) -> Path:
         OSError: it cannot be written.
     """
     refuse_foreign_page(path)
-    text = INVISIBLE.sub(lambda match: f"[U+{ord(match[0]):04X}]", text)
+    text = spell_out(text)
     # Text out of a tokenizer may hold half a surrogate pair, which UTF-8 cannot say.
     write_durably(path, text.encode("utf-8", errors="replace"))
     return path

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError
 from video_opd.files.strict_json import load_json
 from video_opd.runs.directory import RunDirectory
 from video_opd.trackers.sending import Sending, count_unsent, explain, read_config
 from video_opd.trackers.sent_record import find_sent, hold_sent, read_sent
-from video_opd.trackers.tracker_settings import TrackerSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.files.toml_text import load_toml
 from video_opd.redaction import redact
 from video_opd.runs.directory import RunDirectory
 from video_opd.trackers import TRACKERS, TrackedRun, Tracker
 from video_opd.trackers.run_numbers import RunNumbers, StepNumbers, find_step
 from video_opd.trackers.sent_record import SentRecord, find_sent, write_sent
-from video_opd.trackers.tracker_settings import TrackerSettings
 
 
 @dataclass(kw_only=True)

@@ -13,11 +13,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.errors import DataError, explain_write_errors
 from video_opd.files.durable import write_durably
 from video_opd.files.strict_json import load_json
 from video_opd.files.written_record import Count, Text, WrittenRecord
-from video_opd.trackers.tracker_settings import TrackerSettings
 
 TRACKER_FILE = "tracker.json"
 _LOCK = ".tracker.lock"

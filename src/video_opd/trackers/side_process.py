@@ -13,9 +13,9 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
+from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.errors import UserError
 from video_opd.trackers.sending import count_unsent
-from video_opd.trackers.tracker_settings import TrackerSettings
 from video_opd.trackers.unfit_trackers import find_own_file, is_tracked
 
 PROGRAM = "video_opd.trackers.tracking_process"

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.plugins import load_plugin
 from video_opd.redaction import redact, redact_logs
 from video_opd.terminal import show
 from video_opd.trackers.sending import Sending, count_unsent, explain
 from video_opd.trackers.sent_record import find_sent, hold_sent
-from video_opd.trackers.tracker_settings import TrackerSettings
 
 LOOK_S = 2.0
 """Between two looks at the run folder."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.errors import ConfigurationError
 from video_opd.plugins import find_plugin_file
 from video_opd.trackers import TRACKERS
-from video_opd.trackers.tracker_settings import TrackerSettings
 
 NO_TRACKER = "none"
 

@@ -34,6 +34,7 @@ from video_opd.policy.load import Policy
 from video_opd.policy.ranked_policy import key_of
 from video_opd.policy.shared_vision import share_vision
 from video_opd.ranks import current_job
+from video_opd.runs.collapse_watch import CollapseWatch, read_steps
 from video_opd.runs.directory import RunDirectory
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.build_curriculum import (
@@ -65,7 +66,6 @@ from video_opd.train.build_teachers import (
     warn_of_experiments,
 )
 from video_opd.train.build_views import refuse_unfit_views
-from video_opd.train.collapse_watch import CollapseWatch, read_steps
 from video_opd.train.learner import Learner
 from video_opd.train.normalisation import Normalisation
 from video_opd.train.ranked_learner import LearnerPart, RankedLearner

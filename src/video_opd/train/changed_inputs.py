@@ -198,14 +198,15 @@ def _list_outdated(recipe: Recipe, run: RunDirectory, changed: Collection[str]) 
     still the one that was measured, although its files have changed.
     """
     is_kept = has_checkpoints(run.checkpoints) and not recipe.student.lora
-    tested, validated, teachers = {"student-before", "student-after"}, {r"validation-\d{6,}"}, {*recipe.name_teachers()}
+    tested, validated = {"student-before", "student-after", "timelines"}, {r"validation-\d{6,}"}
+    teachers = {*recipe.name_teachers()}
     outdated_by = {
         "test": tested | teachers,
         "side-questions": tested | teachers,
         "validation": validated,
         "videos": tested | validated | teachers,
         "student": set() if is_kept else tested | validated,
-        **{name: {name} for name in teachers},
+        **{name: {name, "timelines"} for name in teachers},
     }
     names = set().union(*(outdated_by.get(name, set()) for name in changed))
     if not names:

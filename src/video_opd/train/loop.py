@@ -16,12 +16,12 @@ from video_opd.files.journal import Journal, truncate_journal
 from video_opd.files.run_records import EvaluationReport, SampledAnswer, StepMetrics
 from video_opd.methods import Method
 from video_opd.runs.best_checkpoint import find_best_checkpoint
+from video_opd.runs.collapse_watch import refuse_collapsed
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.evaluation_files import read_evaluation
 from video_opd.runs.old_checkpoints import KeepRule
 from video_opd.seeds import derive_seed
 from video_opd.train.agreement import count_batch, should_step
-from video_opd.train.collapse_watch import refuse_collapsed
 from video_opd.train.interruption import Interrupted, StopRequest
 from video_opd.train.learner import Learner
 from video_opd.train.progress import TrainingProgress

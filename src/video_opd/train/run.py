@@ -61,6 +61,7 @@ from video_opd.train.memory_choice import settle_memory
 from video_opd.train.ranked_learner import forget_part
 from video_opd.train.run_inputs import Inputs
 from video_opd.train.run_parts import RunParts
+from video_opd.train.score_timelines import score_timelines
 from video_opd.train.shared_work import SharedWork
 from video_opd.train.train_in_rounds import train_in_rounds
 from video_opd.train.training_state import TrainingState
@@ -230,8 +231,7 @@ def run_recipe(
             held_out.score_teachers()
         _say_where_it_begins(parts, state, run, console)
         _train_and_score(parts, state, run, held_out)
-        _say_what_happened(state, run, console)
-        write_report(run.path)
+        _write_what_is_looked_at(parts, state, run, memories, console)
         shared.note(recipe, run)
         return held_out.results | {"steps": state.step, "train_seconds": state.seconds, "run": str(run.path)}
 
@@ -288,6 +288,15 @@ def _say_where_it_begins(parts: RunParts, state: TrainingState, run: RunDirector
         say(console, f"resuming after step {state.step} of {parts.learner.total_steps}")
     else:
         _warn_of_wording(parts, console)
+
+
+def _write_what_is_looked_at(
+    parts: RunParts, state: TrainingState, run: RunDirectory, memories: PromptMemories, console: Console
+) -> None:
+    """Score the answers that the report shows, say what happened, and write the report."""
+    score_timelines(parts, run, memories)
+    _say_what_happened(state, run, console)
+    write_report(run.path)
 
 
 def _say_what_happened(state: TrainingState, run: RunDirectory, console: Console) -> None:

@@ -13,9 +13,9 @@ from video_opd.methods import Method
 from video_opd.methods.teachers import Teacher
 from video_opd.output_streams import LostProgress
 from video_opd.policy.load import Policy
+from video_opd.runs.collapse_watch import CollapseWatch
 from video_opd.train.answer_gate import AnswerGate
 from video_opd.train.changing_teacher import ChangingTeacher
-from video_opd.train.collapse_watch import CollapseWatch
 from video_opd.train.learner import Learner
 from video_opd.train.lessons import Curriculum
 from video_opd.types import Example

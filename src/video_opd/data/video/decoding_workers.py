@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from dataclasses import asdict
 from multiprocessing import Pipe
@@ -76,7 +77,7 @@ class DecodingWorker:
         their_end, self.lifeline = os.pipe()
         descriptor = _open_memory()
         given = (theirs.fileno(), descriptor, their_end)
-        root = str(Path(__file__).parents[3])
+        paths = filter(None, (str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")))
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", *PROGRAM, *map(str, given), str(num_bytes)],
@@ -84,11 +85,7 @@ class DecodingWorker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=given,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
-                    "OPENBLAS_NUM_THREADS": "1",
-                },
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
             )
             self.memory = mmap.mmap(descriptor, MEMORY_BYTES)
         except (OSError, ValueError) as error:  # ValueError: Windows gives no descriptors away
@@ -110,15 +107,21 @@ class DecodingWorker:
         """What a process is that could take the place of another: its parent, its program and its limit."""
         return os.getpid(), PROGRAM, num_bytes
 
-    def read(self, asked: dict[str, Any], silence_s: float, clip_s: float) -> tuple[dict[str, Any], KeptFrames]:
-        """What the process says in the end, and the frames that it gave.
+    def read(self, asked: dict[str, Any], silence_s: float, clip_s: float, kept: KeptFrames) -> dict[str, Any]:
+        """What the process says in the end.
+
+        Args:
+            asked: which frames of which video.
+            silence_s: most seconds without a frame.
+            clip_s: most seconds for the clip.
+            kept: takes the frames that it gives.
 
         Raises:
             TimeoutError: it takes longer than a limit allows.
             WorkerDied: it ended.
         """
         self.num_asked += 1
-        kept, until = KeptFrames(), time.monotonic() + clip_s
+        until = time.monotonic() + clip_s
         self._send(json.dumps(asked).encode())
         while True:
             said = self._receive(min(until, time.monotonic() + silence_s))
@@ -130,7 +133,7 @@ class DecodingWorker:
                 image = np.frombuffer(self.memory, np.uint8, height * width * 3, at).reshape(height, width, 3)
                 kept.add(image, said["places"])
             if "answer" not in said:
-                return said, kept
+                return said
             if said["answer"]:
                 self._send(b"taken")
 
@@ -166,10 +169,18 @@ class DecodingWorkers:
         silence_s: most seconds without a frame.
         clip_s: most seconds for a clip.
         num_bytes: most memory of a process.
+        keep: makes what takes the frames of a video and resizes them.
     """
 
-    def __init__(self, silence_s: float = SILENCE_S, clip_s: float = CLIP_S, num_bytes: int = CLIP_BYTES) -> None:
-        self.silence_s, self.clip_s, self.num_bytes = silence_s, clip_s, num_bytes
+    def __init__(
+        self,
+        silence_s: float = SILENCE_S,
+        clip_s: float = CLIP_S,
+        num_bytes: int = CLIP_BYTES,
+        *,
+        keep: Callable[[], KeptFrames] = KeptFrames,
+    ) -> None:
+        self.silence_s, self.clip_s, self.num_bytes, self.keep = silence_s, clip_s, num_bytes, keep
         self._free: list[DecodingWorker] = []
         self._busy: set[DecodingWorker] = set()
         self._is_closed = False
@@ -250,13 +261,12 @@ class DecodingWorkers:
         while num_ended < 2:
             if self._here:
                 return None, KeptFrames()
-            worker = self._take_worker()
-            is_well = False
+            worker, kept, is_well = self._take_worker(), self.keep(), False
             try:
-                found = worker.read(asked, self.silence_s, self.clip_s)
-                is_well = "no_memory" not in found[0]
+                said = worker.read(asked, self.silence_s, self.clip_s, kept)
+                is_well = "no_memory" not in said
                 if is_well or worker.num_asked == 1:
-                    return found
+                    return said, kept
             except TimeoutError:
                 what = f"more than {self.clip_s:g} s, or more than {self.silence_s:g} s for a frame"
                 raise _limit_error(path, what) from None

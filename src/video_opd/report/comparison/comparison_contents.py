@@ -12,7 +12,7 @@ from typing import Any
 from video_opd.errors import ConfigurationError
 from video_opd.files.comparison_records import Comparison, Difference, MethodResult, RunPoint
 from video_opd.files.run_records import EvaluationReport
-from video_opd.report.run.answer_cards import make_visible
+from video_opd.report.visible_text import make_visible
 from video_opd.runs import read_json
 from video_opd.sample_size import MIN_QUERIES
 

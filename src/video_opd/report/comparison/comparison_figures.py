@@ -9,7 +9,16 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from video_opd.report.figures import Axes, Points, ReferenceLine, choose_ticks, draw_canvas, draw_rule, shorten
+from video_opd.report.figures import (
+    Axes,
+    Points,
+    ReferenceLine,
+    choose_ticks,
+    draw_canvas,
+    draw_rule,
+    say_place,
+    shorten,
+)
 
 _NUM_COLOURS = 8
 """`s0` to `s7` of `comparison.css`."""
@@ -18,8 +27,6 @@ _MOST_POINTS, _MOST_MARKS = 200, 8
 _LABEL_HEIGHT, _LABEL_LETTERS = 15.5, 14
 _LETTER = 7.0
 """About how wide a letter is."""
-_UNITS = ((180.0, "s", 1.0), (3 * 3600.0, "min", 60.0), (math.inf, "h", 3600.0))
-"""Up to how many seconds: a unit, and its seconds."""
 
 
 def _turn(corners: int, angle: float, size: float = 1.0) -> list[tuple[float, float]]:
@@ -80,11 +87,6 @@ def draw_key(number: int) -> Markup:
     ).format(style, draw_mark(number, 13, 6))
 
 
-def choose_unit(seconds: float) -> tuple[str, float]:
-    """The unit to write times up to this one in, and how many seconds it has."""
-    return next((name, size) for most, name, size in _UNITS if seconds <= most)
-
-
 def draw_curves(
     title: str,
     series: Sequence[Series],
@@ -92,6 +94,7 @@ def draw_curves(
     rules: Sequence[ReferenceLine] = (),
     x_unit: str = "step",
     labelled: bool = False,
+    y_range: tuple[float, float] | None = None,
 ) -> Markup:
     """Draw several methods, each with its band.
 
@@ -101,13 +104,14 @@ def draw_curves(
         rules: horizontal lines to compare with.
         x_unit: of the x axis.
         labelled: names stand beside the lines, at the right.
+        y_range: ends of the y axis; None: those of the values.
     """
     reach = [point for each in series for point in each.points]
     reach += [(x, y) for each in series for x, *ends in each.band for y in ends]
     reach += [(reach[0][0], rule.y) for rule in rules]
     ys = [y for _, y in reach]
     margin = 34 + _LETTER * max(len(_shorten_name(each)) for each in series) if labelled else 20.0
-    axes = Axes.enclose(reach, y_range=(min(ys), max(ys)), height=310.0, right=margin, x_unit=x_unit)
+    axes = Axes.enclose(reach, y_range=y_range or (min(ys), max(ys)), height=310.0, right=margin, x_unit=x_unit)
     parts = [axes.draw_frame()]
     parts += [_draw_band(axes, each) for each in series if len(each.band) > 1]
     # The first method is drawn last: the others are compared with it.
@@ -125,8 +129,7 @@ def _draw_band(axes: Axes, series: Series) -> Markup:
 def _draw_line(axes: Axes, series: Series, x_unit: str) -> Markup:
     points = [series.points[index] for index in _choose_evenly(len(series.points), _MOST_POINTS)]
     marked = [series.points[index] for index in _choose_evenly(len(series.points), _MOST_MARKS)]
-    where = "{} {}" if x_unit == "step" else "{1} {0}"
-    marks = [draw_mark(series.number, *axes.place(x, y), f"{series.name}, {where.format(x_unit, shorten(x))}: {y:.3f}")
+    marks = [draw_mark(series.number, *axes.place(x, y), f"{series.name}, {say_place(x_unit, x)}: {y:.3f}")
              for x, y in marked]  # fmt: skip
     style = series.number % _NUM_COLOURS
     return Markup('<path class="line s{}" d="{}"/>{}').format(style, axes.path(points), Markup("").join(marks))
@@ -244,7 +247,7 @@ class Strip:
             Markup('<text x="{}" y="13">{}</text>').format(self.place(tick), shorten(tick).replace("-", "−"))
             for tick in inside
         ]
-        return Markup('<svg class="forest scale" aria-hidden="true">{}</svg>').format(Markup("").join(texts))
+        return Markup('<svg class="forest scale" role="img" aria-label="scale">{}</svg>').format(Markup("").join(texts))
 
     def draw_whisker(self, title: str, mean: float, interval: tuple[float, float]) -> Markup:
         """A dot with its interval beside the line of zero; a ring if the interval holds zero."""

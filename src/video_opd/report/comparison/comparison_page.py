@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from video_opd.files.comparison_records import Comparison, CurvePoint
 from video_opd.report.comparison import comparison_tables as tables
@@ -19,8 +20,8 @@ from video_opd.report.comparison.comparison_contents import (
     read_comparison,
     seconds_by_phase,
 )
-from video_opd.report.comparison.comparison_figures import Series, choose_unit, draw_curves, draw_key
-from video_opd.report.figures import Figure, ReferenceLine, shorten
+from video_opd.report.comparison.comparison_figures import Series, draw_curves, draw_key
+from video_opd.report.figures import Figure, ReferenceLine, choose_unit, shorten
 from video_opd.report.page import fill, write_page
 from video_opd.report.phases import SELECT
 from video_opd.report.run.verdict import format_convention
@@ -28,10 +29,14 @@ from video_opd.report.run.verdict import format_convention
 _HASH_LETTERS = 12
 
 
-def write_comparison_report(folder: Path) -> Path:
+def write_comparison_report(folder: Path, page: Path | None = None) -> Path:
     """Write `report.html` beside a `comparison.json`, from nothing but that file.
 
     The page is one file without scripts and without anything to load; the same file always gives the same page.
+
+    Args:
+        folder: of the comparison.
+        page: another place for the page.
 
     Returns:
         The page.
@@ -40,32 +45,41 @@ def write_comparison_report(folder: Path) -> Path:
         ConfigurationError: there is no comparison.json, or it is broken.
         OSError: the page cannot be written.
     """
-    return write_page(folder / "report.html", render(read_comparison(folder)))
+    return write_page(page or folder / "report.html", render(read_comparison(folder)))
 
 
-def render(contents: Comparison) -> str:
-    """The page as text."""
+def render(contents: Comparison, **more: Any) -> str:
+    """The page as text.
+
+    Args:
+        contents: what is compared.
+        more: parts of the template that are not as for a comparison; see `overlay_page`.
+    """
     before, clock = find_student_before(contents), choose_clock(contents)
-    return fill(
-        "comparison.html.j2",
-        contents=contents,
-        before=before,
-        headline=write_headline(contents),
-        facts=list_facts(contents),
-        keys=[(draw_key(number), name) for number, name in enumerate(contents.methods)],
-        accuracy=tables.build_accuracy(contents),
-        is_small=before is not None and before.is_small,
-        figures=draw_figures(contents),
-        differences=tables.build_differences(contents),
-        to_target=tables.build_targets(contents),
-        work=tables.build_work(contents),
-        time=tables.build_time(contents),
-        phases=tables.list_phases(contents),
-        selects=any(SELECT in seconds_by_phase(method, clock) for method in contents.methods.values()),
-        clock=CLOCKS[clock],
-        sweep=tables.build_sweep(contents),
-        convention=describe_convention(contents),
-    )
+    parts = {
+        "contents": contents,
+        "kind": "Comparison",
+        "before": before,
+        "headline": write_headline(contents),
+        "facts": list_facts(contents),
+        "keys": [(draw_key(number), name) for number, name in enumerate(contents.methods)],
+        "accuracy": tables.build_accuracy(contents),
+        "is_small": before is not None and before.is_small,
+        "figures": draw_figures(contents),
+        "vital_signs": (),
+        "runs": None,
+        "differences": tables.build_differences(contents),
+        "to_target": tables.build_targets(contents),
+        "work": tables.build_work(contents),
+        "time": tables.build_time(contents),
+        "phases": tables.list_phases(contents),
+        "selects": any(SELECT in seconds_by_phase(method, clock) for method in contents.methods.values()),
+        "clock": CLOCKS[clock],
+        "sweep": tables.build_sweep(contents),
+        "convention": describe_convention(contents),
+        "source": "comparison.json",
+    }
+    return fill("comparison.html.j2", **(parts | more))
 
 
 def write_headline(contents: Comparison) -> str:
@@ -112,7 +126,7 @@ def draw_figures(contents: Comparison) -> list[Figure]:
             image=draw_curves("Validation mIoU against steps", series, rules=rules, labelled=True),
             reading=_describe_hardness(contents),
             caption="Lines: means over seeds. Bands: from the lowest to the highest seed. Higher is better. Where "
-            "bands overlap, the methods differ no more than seeds do.",
+            "bands overlap, the lines differ no more than seeds do.",
         )
     ]
     clocked = []

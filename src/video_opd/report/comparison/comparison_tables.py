@@ -21,9 +21,7 @@ from video_opd.report.comparison.comparison_figures import Strip, draw_key
 from video_opd.report.figures import draw_bar, shorten
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.phases import Phase, choose_colours, name_phase, sort_phases
-from video_opd.report.run.verdict import METRICS, build_score_cell, format_duration, format_interval
-
-_GIB = 1024**3
+from video_opd.report.run.verdict import METRICS, build_score_cell, format_duration, format_interval, format_memory
 
 
 def build_accuracy(contents: Comparison) -> Table | None:
@@ -134,7 +132,7 @@ def build_work(contents: Comparison) -> Table | None:
     rows = []
     for number, name in enumerate(ledgers):
         cells = [Cell("" if (value := values[number]) is None else f"{value:,.0f}") for *_, values in known]
-        cells += [Cell(_format_memory(values[number])) for _, values in memory]
+        cells += [Cell(format_memory(values[number])) for _, values in memory]
         rows.append(Row(name, cells, key=draw_key(number)))
     names = [name for _, name, _ in known] + [name for name, _ in memory]
     return Table(names, rows, groups=_group([heading for heading, _, _ in known] + [""] * len(memory)))
@@ -237,10 +235,3 @@ def _format_signed(value: float) -> str:
 def _format_seconds(value: float | None) -> str:
     value = value or 0.0
     return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
-
-
-def _format_memory(count: float | None) -> str:
-    """Nothing measured is recorded as 0."""
-    if not count:
-        return ""
-    return f"{count / _GIB:.2f} GiB" if count >= _GIB else f"{count / 1024**2:.0f} MiB"

@@ -27,11 +27,14 @@ class Ious:
     count: int = 0
     bins: Counter[int] = field(default_factory=Counter)
 
-    def add(self, value: float | None) -> None:
-        """Count one more, if it is an IoU."""
-        if value is not None and 0 <= value <= 1:
-            self.total, self.count = self.total + value, self.count + 1
-            self.bins[min(int(value * BINS + 1e-9), BINS - 1)] += 1
+    def add(self, value: float | None) -> int | None:
+        """Count one more, if it is an IoU; returns its bin."""
+        if value is None or not 0 <= value <= 1:
+            return None
+        place = min(int(value * BINS + 1e-9), BINS - 1)
+        self.total, self.count = self.total + value, self.count + 1
+        self.bins[place] += 1
+        return place
 
     @property
     def mean(self) -> float | None:
@@ -48,6 +51,15 @@ class Tally:
     """The teacher's."""
     sigma: Ious = field(default_factory=Ious)
     """The student's."""
+    pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Examples by the bins of both, the teacher's first."""
+
+    def add(self, row: SelectionRow) -> None:
+        """Count one more example."""
+        self.count += 1
+        bins = [ious.add(value) for ious, value in ((self.tau, row.tau), (self.sigma, row.sigma))]
+        if bins[0] is not None and bins[1] is not None:
+            self.pairs[bins[0], bins[1]] += 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +72,8 @@ class Round:
     """`pool`, `unscored`, `passing`, `kept`: as far as the facts say or the rows can be counted."""
     reasons: dict[str, int]
     """Why examples were not scored, and how many each, the commonest first."""
+    left_out: dict[str, int]
+    """Why examples were not kept, without the example's own numbers."""
     pool: Tally | None
     kept: Tally | None
     miou: float | None
@@ -127,7 +141,7 @@ def _is_selected(folder: Path) -> bool:
 def _read_round(folder: Path, notices: list[str]) -> Round | None:
     """None where nothing of it can be read."""
     facts = SelectionFacts.from_json(_read_json(folder / "selection-facts.json", notices))
-    pool, kept, reasons = _count_selection(folder / "selection.jsonl", notices)
+    pool, kept, reasons, left_out = _count_selection(folder / "selection.jsonl", notices)
     if not facts.model_fields_set and pool is None:
         return None
     counts = {"pool": facts.num_pool, "unscored": facts.num_unscored, "passing": facts.num_passing,
@@ -140,6 +154,7 @@ def _read_round(folder: Path, notices: list[str]) -> Round | None:
         facts=facts,
         counts={key: count for key, count in counts.items() if count is not None},
         reasons=dict(reasons.most_common()),
+        left_out=dict(left_out.most_common()),
         pool=pool,
         kept=kept,
         miou=EvaluationReport.from_json(_read_json(folder / "evaluation.json", notices)).scores.get("miou"),
@@ -157,21 +172,33 @@ def _read_json(path: Path, notices: list[str]) -> object:
         return None
 
 
-def _count_selection(path: Path, notices: list[str]) -> tuple[Tally | None, Tally | None, Counter[str]]:
-    """The pool, the kept ones, and why examples were not scored. A selection may be large: it is counted, not held."""
-    pool, kept, reasons = Tally(), Tally(), Counter[str]()
+_Counted = tuple[Tally | None, Tally | None, Counter[str], Counter[str]]
+
+
+def _count_selection(path: Path, notices: list[str]) -> _Counted:
+    """The pool, the kept ones, why examples were not scored, and why they were not kept. A selection may be large: it
+    is counted, not held."""
+    pool, kept, reasons, left_out = Tally(), Tally(), Counter[str](), Counter[str]()
     try:
         for row in SelectionRow.from_rows(iterate_journal(path)):
             if row.why.startswith(_NOT_SCORED):
                 _count_reason(reasons, row.why.removeprefix(_NOT_SCORED))
+            if not row.kept:
+                reason = _drop_own_numbers(row.why)
+                left_out[reason if reason in left_out or len(left_out) < _MAX_REASONS else "another reason"] += 1
             for tally in (pool, kept) if row.kept else (pool,):
-                tally.count += 1
-                tally.tau.add(row.tau)
-                tally.sigma.add(row.sigma)
+                tally.add(row)
     except DataError as error:
         notices.append(f"A selection is left out: {error}")
-        return None, None, Counter()
-    return (pool, kept, reasons) if pool.count else (None, None, reasons)
+        return None, None, Counter(), Counter()
+    return (pool, kept, reasons, left_out) if pool.count else (None, None, reasons, left_out)
+
+
+def _drop_own_numbers(why: str) -> str:
+    """A reason as it is for many examples: without the IoU of the one, which has three decimals."""
+    if why.startswith(_NOT_SCORED):
+        return "not scored"
+    return re.sub(r" -?[0-9]+\.[0-9]{3}(?![0-9])", "", why) or "no reason was recorded"
 
 
 def _count_reason(reasons: Counter[str], why: str) -> None:

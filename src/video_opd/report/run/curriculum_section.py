@@ -11,10 +11,11 @@ from video_opd.files.run_records import ExamplesProfile
 from video_opd.report.figures import Figure, draw_line_chart
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.run import verdict
-from video_opd.report.run.answer_cards import make_visible
 from video_opd.report.run.curriculum_contents import CurriculumContents, Round, UnfinishedScores
 from video_opd.report.run.curriculum_figures import Column, draw_columns, draw_histogram
+from video_opd.report.run.curriculum_flow import build_flow, build_reasons, draw_both_ious
 from video_opd.report.run.run_contents import RunContents
+from video_opd.report.visible_text import make_visible
 
 MOSTLY_NOISE = 0.5
 """As in `curriculum.signals`, which this page does not load: a ranking less reliable than this is mostly noise."""
@@ -40,6 +41,9 @@ class Section:
     unscored: list[str]
     shift: Table | None
     ious: list[Figure]
+    both: list[Figure]
+    left_out_why: Table | None
+    flow: Table | None
     coupling: list[Figure]
 
 
@@ -59,6 +63,9 @@ def build_section(contents: RunContents) -> Section | None:
         unscored=_gather_by_round([(round.number, _list_reasons(round)) for round in found.rounds]),
         shift=build_shift(_choose_evenly(found.rounds, _MAX_COLUMNS)),
         ious=draw_ious(found.rounds),
+        both=draw_both_ious(_choose_evenly(found.rounds, 2)),
+        left_out_why=build_reasons(_choose_evenly(found.rounds, _MAX_COLUMNS)),
+        flow=build_flow(contents),
         coupling=coupling,
     )
 

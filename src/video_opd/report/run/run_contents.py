@@ -6,13 +6,21 @@ and `notices` says so. Only a folder that holds no run is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from video_opd.errors import ConfigurationError, DataError
+from video_opd.files.input_records import RecordedInputs
 from video_opd.files.run_records import EvaluationReport, SampledAnswer, StepMetrics
+from video_opd.files.strict_json import load_json
+from video_opd.files.timeline_records import TIMELINES_FILE
+from video_opd.files.toml_text import load_toml
+from video_opd.report.run.advantage_contents import AdvantageStretch, AdvantageTally
 from video_opd.report.run.curriculum_contents import CurriculumContents, read_curriculum
+from video_opd.report.run.timeline_contents import TimelineContents, read_timelines
 from video_opd.runs import RunDirectory, iterate_journal, read_journal, read_json
 from video_opd.runs.inputs_file import read_inputs
 
@@ -36,6 +44,24 @@ class RunContents:
     notices: list[str]
     curriculum: CurriculumContents = field(default_factory=CurriculumContents)
     """How the examples were chosen; empty where the run took all of them."""
+    timelines: TimelineContents = field(default_factory=TimelineContents)
+    """The test queries to show."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The recipe as tables; empty where it cannot be read."""
+    early: AdvantageStretch = field(default_factory=AdvantageStretch)
+    """Advantages in the first tenth of the steps."""
+    late: AdvantageStretch = field(default_factory=AdvantageStretch)
+    """Advantages in the last tenth."""
+    inputs: RecordedInputs | None = None
+    """What the run was begun with; None: it is not recorded."""
+
+    @property
+    def device(self) -> str:
+        """What the run last computed on, as its environment says; empty where it does not."""
+        for text in reversed(self.environments.values()):
+            with contextlib.suppress(ValueError, RecursionError, TypeError, LookupError):
+                return str(load_json(text)["device"])
+        return ""
 
     def series(self, key: str) -> list[tuple[float, float]]:
         """(step, value) wherever there is a value; a dotted key leads into the tables of a row."""
@@ -47,8 +73,12 @@ class RunContents:
         return sum(value for _, value in self.series(key))
 
 
-def read_run(path: Path) -> RunContents:
+def read_run(path: Path, *, with_answers: bool = True) -> RunContents:
     """Read a run folder.
+
+    Args:
+        path: the folder.
+        with_answers: read also what the models answered, which takes longer than all else.
 
     Raises:
         ConfigurationError: the folder holds no run.
@@ -66,30 +96,72 @@ def read_run(path: Path) -> RunContents:
     except DataError as error:
         rows = {}
         notices.append(f"The curves are left out: {error}")
+    recorded, recipe = _read_inputs(path, notices), _read_text(run.recipe)
+    settings = _read_tables(recipe)
+    tally = AdvantageTally(max(rows, default=0), settings)
     try:
-        examples = _choose_examples(SampledAnswer.from_rows(iterate_journal(run.answers)))
+        answers = SampledAnswer.from_rows(_pick_answers(iterate_journal(run.answers), tally))
+        examples = _choose_examples(_count_all(answers, tally)) if with_answers else []
     except DataError as error:
         examples = []
         notices.append(f"The examples are left out: {error}")
-    notices += _describe_changes(path)
+    notices += _describe_changes(recorded)
     return RunContents(
         name=path.resolve().name,
-        recipe=_read_text(run.recipe),
+        recipe=recipe,
         environments={file.name: _read_text(file) or "" for file in _list_environments(run)},
         rows=[rows[step] for step in sorted(rows)],
         evaluations=_read_evaluations(run.evaluation, notices),
         examples=examples,
         curriculum=read_curriculum(run.rounds, notices),
+        timelines=read_timelines(run, settings, recorded) if with_answers else TimelineContents(),
+        settings=settings,
+        early=tally.early,
+        late=tally.late,
+        inputs=recorded,
         notices=notices,
     )
 
 
-def _describe_changes(run: Path) -> list[str]:
-    """Say which manifests, models or videos changed during the run: its numbers are then not all of the same data."""
+def _pick_answers(rows: Iterable[dict[str, Any]], tally: AdvantageTally) -> Iterator[dict[str, Any]]:
+    """The rows of answers.jsonl that are looked at; to check all of a long run takes most of the time of a report.
+
+    They are the first ones, those that are counted, those to the first queries, and those of the last step.
+    """
+    ids: set[object] = set()
+    newest: list[dict[str, Any]] = []
+    first: object = None
+    for row in rows:
+        step, id = row.get("step"), row.get("id")
+        first = step if first is None else first
+        if step == first and isinstance(id, str):
+            ids.add(id)
+        if not isinstance(step, int) or step == first or tally.is_counted(step) or (isinstance(id, str) and id in ids):
+            yield row
+        elif newest and newest[0]["step"] == step:
+            newest.append(row)
+        else:
+            newest = [row]
+    yield from newest
+
+
+def _count_all(answers: Iterable[SampledAnswer], tally: AdvantageTally) -> Iterator[SampledAnswer]:
+    """The same answers, each of them counted: they are read once."""
+    for answer in answers:
+        tally.add(answer)
+        yield answer
+
+
+def _read_inputs(run: Path, notices: list[str]) -> RecordedInputs | None:
     try:
-        recorded = read_inputs(run)
+        return read_inputs(run)
     except DataError as error:
-        return [f"Whether the run's inputs changed is not known: {error}"]
+        notices.append(f"Whether the run's inputs changed is not known: {error}")
+        return None
+
+
+def _describe_changes(recorded: RecordedInputs | None) -> list[str]:
+    """Say which manifests, models or videos changed during the run: its numbers are then not all of the same data."""
     return [
         f"The run went on with other inputs than before, accepted by name ({', '.join(change.accepted)}): "
         f"{'; '.join(change.differences)}."
@@ -105,6 +177,13 @@ def _read_text(path: Path) -> str | None:
         return None
 
 
+def _read_tables(recipe: str | None) -> Mapping[str, Any]:
+    try:
+        return load_toml(recipe or "")
+    except ValueError:
+        return {}
+
+
 def _list_environments(run: RunDirectory) -> list[Path]:
     """environment.json, environment-2.json, … environment-10.json, in that order."""
     return sorted(run.path.glob("environment*.json"), key=lambda path: (len(path.name), path.name))
@@ -113,6 +192,8 @@ def _list_environments(run: RunDirectory) -> list[Path]:
 def _read_evaluations(folder: Path, notices: list[str]) -> list[EvaluationReport]:
     evaluations = []
     for path in sorted(folder.glob("*.json")):
+        if path.name == TIMELINES_FILE:
+            continue
         try:
             found = EvaluationReport.from_json(read_json(path.read_bytes()))
             if not found.is_evaluation:

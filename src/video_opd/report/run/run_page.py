@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from video_opd.report import figures
+from video_opd.report.comparison.comparison_figures import Series, draw_curves
 from video_opd.report.figures import Figure
-from video_opd.report.page import fill, write_page
+from video_opd.report.page import fill, read_script, refuse_foreign_page, write_page
 from video_opd.report.phases import sum_time_by_phase
 from video_opd.report.run import answer_cards as examples
 from video_opd.report.run import curriculum_section as curriculum_section
 from video_opd.report.run import verdict
+from video_opd.report.run.advantage_section import build_advantages, list_keys
+from video_opd.report.run.run_checks import make_checks
 from video_opd.report.run.run_contents import RunContents, read_run
-from video_opd.report.run.vital_signs import draw_regions, draw_vital_signs, write_first_and_last
+from video_opd.report.run.standing_figure import draw_standing
+from video_opd.report.run.timeline_cards import build_timelines
+from video_opd.report.run.token_chips import build_legend
+from video_opd.report.run.video_frames import show_videos
+from video_opd.report.run.vital_signs import draw_vital_signs, write_first_and_last
 from video_opd.runs import RunDirectory
 from video_opd.sample_size import count_of
 
@@ -21,11 +29,17 @@ _MAX_PROBES = 60
 """As many as can be told apart in one picture."""
 
 
-def write_report(run: Path) -> Path:
-    """Write `report.html` into a run folder, from nothing but what lies in it.
+def write_report(run: Path, videos: Path | None = None, page: Path | None = None, refresh_s: int | None = None) -> Path:
+    """Write `report.html` into a run folder, from what lies in it, and from the test videos where they are at hand.
 
-    The page is one file without scripts and without anything to load; the same folder always gives the same page. It
-    can be written at any time, also while the run is under way.
+    The page is one file that loads nothing from the network; the same folder always gives the same page. It can be
+    written at any time, also while the run is under way.
+
+    Args:
+        run: the folder.
+        videos: the folder of the test videos, where it is not the one that the run had.
+        page: another place for the page.
+        refresh_s: seconds after which a browser loads the page again, while the run goes on; None: never.
 
     Returns:
         The page.
@@ -34,11 +48,23 @@ def write_report(run: Path) -> Path:
         ConfigurationError: the folder holds no run.
         OSError: the page cannot be written.
     """
-    return write_page(RunDirectory(run).report, render(read_run(run)))
+    page = page or RunDirectory(run).report
+    refuse_foreign_page(page)
+    return write_page(page, render(read_run(run), page, videos, refresh_s))
 
 
-def render(contents: RunContents) -> str:
-    """The page as text."""
+def render(contents: RunContents, page: Path, videos: Path | None = None, refresh_s: int | None = None) -> str:
+    """The page as text.
+
+    Args:
+        contents: of the run folder.
+        page: where it is written.
+        videos: the folder of the test videos, where it is not the one that the run had.
+        refresh_s: as of `write_report`.
+    """
+    timelines, advantages = contents.timelines, build_advantages(contents)
+    shown = show_videos(timelines.list_shown(), videos or timelines.videos, page)
+    timeline_section = build_timelines(timelines.timelines, shown, timelines.why_not)
     standing = verdict.Standing.sort_evaluations(contents.evaluations)
     phases = sum_time_by_phase(
         contents.rows, elapsed=verdict.measure_elapsed(contents), selecting=contents.curriculum.cost_s
@@ -46,18 +72,24 @@ def render(contents: RunContents) -> str:
     return fill(
         "template.html.j2",
         contents=contents,
+        refresh_s=refresh_s,
         headline=verdict.write_headline(contents, standing),
         remarks=verdict.write_remarks(contents, standing),
         table=verdict.build_score_table(standing),
         facts=list_facts(contents),
+        standing=draw_standing(standing),
+        checks=make_checks(contents, standing),
         main_figures=[figure for figure in draw_main_figures(contents, standing) if figure],
         small_figures=draw_vital_signs(contents),
         curriculum=curriculum_section.build_section(contents),
-        region_figures=draw_regions(contents),
+        advantages=advantages,
+        advantage_keys=list_keys(advantages) if advantages else [],
         phases=phases,
         phase_bar=figures.draw_bar("Where the time went", [(phase.colour, phase.share) for phase in phases]),
         examples=examples.build_cards(contents.examples),
-        advantage_legend=examples.build_legend(contents.examples),
+        advantage_legend=build_legend(examples.choose_scale_of(contents.examples)),
+        timeline_section=timeline_section,
+        script=read_script("player.js") if timeline_section and timeline_section.has_player else None,
         convention=standing.convention,
     )
 
@@ -68,8 +100,16 @@ def list_facts(contents: RunContents) -> list[tuple[str, str]]:
     if contents.rows:
         found.append(("steps", f"{contents.rows[-1].step:,}"))
         found.append(("training time", verdict.format_duration(verdict.measure_elapsed(contents))))
+    if contents.curriculum.cost_s:
+        found.append(("selecting examples", verdict.format_duration(contents.curriculum.cost_s)))
     if contents.series("num_answer_tokens"):
         found.append(("answer tokens learned from", f"{contents.total('num_answer_tokens'):,.0f}"))
+    if passes := contents.total("work.teacher.prompt_passes"):
+        found.append(("prompts read by the teacher", f"{passes:,.0f}"))
+    if memory := max((value for _, value in contents.series("extra_memory_bytes")), default=0.0):
+        found.append(("memory of a step, at most", verdict.format_memory(memory)))
+    if contents.device:
+        found.append(("device", contents.device))
     set_aside = contents.series("num_set_aside")
     if set_aside:  # a running total
         found.append(("examples set aside", f"{set_aside[-1][1]:,.0f}"))
@@ -77,15 +117,46 @@ def list_facts(contents: RunContents) -> list[tuple[str, str]]:
 
 
 def draw_main_figures(contents: RunContents, standing: verdict.Standing) -> list[Figure | None]:
-    """The two or three pictures that answer whether it worked."""
-    return [_draw_validation(standing), _draw_reverse_kl(contents), _draw_probe(contents)]
+    """The few pictures that answer whether it worked."""
+    return [
+        _draw_validation(standing),
+        _draw_validation_by_time(contents, standing),
+        _draw_reverse_kl(contents),
+        _draw_probe(contents),
+    ]
 
 
 def _draw_validation(standing: verdict.Standing) -> Figure | None:
-    points = [(float(student.step or 0), student.miou) for student in standing.curve]
-    if len(points) < 2:
+    if len(standing.curve) < 2:
         return None
-    bounds = [(float(student.step or 0), student.interval("miou")) for student in standing.curve]
+    first, last = standing.curve[0], standing.curve[-1]
+    sure = "; the band is the 95 % interval"
+    if last.is_small:
+        sure = f"; with {count_of(last.num_queries or 0)}, a rise or a fall may be chance"
+    line = _make_line(standing, [float(student.step or 0) for student in standing.curve])
+    return Figure(
+        heading=f"mIoU on {verdict.name_queries(last)}",
+        image=draw_curves("mIoU over steps", [line], y_range=(0.0, 1.0), rules=_make_rules(standing)),
+        reading=f"{first.miou:.3f} at step {first.step or 0}, {last.miou:.3f} at step {last.step or 0}.",
+        caption=f"How well the student's spans overlap the annotated ones, from 0 to 1{sure}. Good: it rises away "
+        "from the best constant answer and towards the teacher. If it stays at the constant answer, the student has "
+        "not learned to look at the video. If it rises and falls again, use an earlier checkpoint.",
+    )
+
+
+def _make_line(standing: verdict.Standing, xs: Sequence[float]) -> Series:
+    """The student's curve with its intervals."""
+    placed = list(zip(xs, standing.curve, strict=True))
+    return Series(
+        name="student",
+        number=0,
+        points=[(x, student.miou) for x, student in placed],
+        band=[(x, *band) for x, student in placed if (band := student.interval("miou")) is not None],
+    )
+
+
+def _make_rules(standing: verdict.Standing) -> list[figures.ReferenceLine]:
+    """Teacher and best constant answer, where they are of the queries of the curve."""
     rules = []
     if standing.teacher is not None and standing.is_curve_comparable:
         who = "best teacher" if len(standing.teachers) > 1 else "teacher"
@@ -93,23 +164,28 @@ def _draw_validation(standing: verdict.Standing) -> Figure | None:
     floor = standing.curve[-1].constant_miou
     if floor is not None:
         rules.append(figures.ReferenceLine(floor, f"best constant answer {floor:.2f}", "floor"))
-    (first_step, first), (last_step, last) = points[0], points[-1]
-    newest, sure = standing.curve[-1], "; the band is the 95 % interval"
-    if newest.is_small:
-        sure = f"; with {count_of(newest.num_queries or 0)}, a rise or a fall may be chance"
+    return rules
+
+
+def _draw_validation_by_time(contents: RunContents, standing: verdict.Standing) -> Figure | None:
+    """The same against seconds, where they are known of every evaluation."""
+    elapsed = {0.0: 0.0} | dict(contents.series("seconds"))
+    seconds = [elapsed.get(student.step or 0, 0.0) for student in standing.curve]
+    if len(seconds) < 2 or seconds != sorted(set(seconds)):
+        return None
+    unit, size = figures.choose_unit(seconds[-1])
+    line = _make_line(standing, [each / size for each in seconds])
+    best = max(standing.curve, key=lambda student: student.miou)
+    until = elapsed[best.step or 0]
+    heading = "mIoU against training time"
     return Figure(
-        heading=f"mIoU on {verdict.name_queries(standing.curve[-1])}",
-        image=figures.draw_line_chart(
-            "mIoU over steps",
-            points,
-            y_range=(0.0, 1.0),
-            band=[(step, *interval) for step, interval in bounds if interval is not None],
-            rules=rules,
+        heading=heading,
+        image=draw_curves(
+            "mIoU against training time", [line], x_unit=unit, y_range=(0.0, 1.0), rules=_make_rules(standing)
         ),
-        reading=f"{first:.3f} at step {first_step:.0f}, {last:.3f} at step {last_step:.0f}.",
-        caption=f"How well the student's spans overlap the annotated ones, from 0 to 1{sure}. Good: it rises away "
-        "from the best constant answer and towards the teacher. If it stays at the constant answer, the student has "
-        "not learned to look at the video. If it rises and falls again, use an earlier checkpoint.",
+        reading=f"The best, {best.miou:.3f}, after {verdict.format_duration(until)}.",
+        caption="The same line against its cost; evaluations are not counted. Where it is flat, the time could have "
+        "been saved.",
     )
 
 

@@ -14,6 +14,7 @@ from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.run.run_contents import RunContents
 from video_opd.sample_size import count_of, describe_shortage
 
+_GIB = 1024**3
 METRICS = {
     "miou": "mIoU",
     "r1@0.3": "R1@0.3",
@@ -132,6 +133,13 @@ def format_duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_memory(count: float | None) -> str:
+    """Bytes as a person says them; nothing for 0, as which nothing measured is recorded."""
+    if not count:
+        return ""
+    return f"{count / _GIB:.2f} GiB" if count >= _GIB else f"{count / 1024**2:.0f} MiB"
 
 
 def write_headline(contents: RunContents, standing: Standing) -> str:

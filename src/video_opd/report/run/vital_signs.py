@@ -11,7 +11,9 @@ from video_opd.report.run.run_contents import RunContents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _SmallMultiple:
+class SmallMultiple:
+    """A quantity of every step, and how to read its picture."""
+
     key: str
     heading: str
     caption: str
@@ -39,39 +41,39 @@ def _write_maximum(points: list[tuple[float, float]]) -> str:
     return f"At most {_format_plain(value)}, at step {step:.0f}."
 
 
-_SMALL = (
-    _SmallMultiple(
+SMALL = (
+    SmallMultiple(
         key="miou",
         heading="mIoU of sampled answers",
         y_range=(0.0, 1.0),
         caption="On training queries. Their annotations may be inaccurate, so only the trend counts. Good: it rises "
         "together with the held-out curve. If it rises alone, the student memorises the training set.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="annotation_nll",
         heading="Annotated answers, nats per token",
         caption="How improbable the annotated text is for the student. Good: it falls. If it falls far below the "
         "level of the noise in the annotations, the student memorises them.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="gap_on_annotations",
         heading="Gap to the teacher on annotations",
         caption="Log-prob by the student minus log-prob by the teacher, nats per annotated token. It can have either "
         "sign.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="reward",
         heading="Reward",
         caption="The mean reward of the student's answers in a step. Good: it rises together with the held-out curve.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="groups_without_spread",
         heading="Groups without spread",
         reading=_write_maximum,
         caption="Prompts whose answers all got the same reward: they gave no gradient. If most prompts are like "
         "this, the questions are too hard or too easy for this student.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="groups_contradicted",
         heading="Groups that contradict the teacher",
         reading=_write_maximum,
@@ -79,7 +81,7 @@ _SMALL = (
         "the teacher's scores were not used unchanged. Good: few. If most prompts are like this, the teacher or the "
         "annotations are poor.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="cut_share",
         heading="Tokens behind the change point",
         y_range=(0.0, 1.0),
@@ -87,7 +89,7 @@ _SMALL = (
         "not trained on. Near 0, the cut has no effect. If it grows, answers become longer than the teacher can "
         "supervise.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="distinct_answers",
         heading="Distinct answers",
         y_range=(0.0, 1.0),
@@ -95,7 +97,7 @@ _SMALL = (
         "began. If it falls to 0, the student gives one answer to every prompt, which a small reverse KL hides. "
         "Use an earlier checkpoint, and lower the learning rate.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="teacher_view_miou",
         heading="The teacher's own mIoU",
         y_range=(0.0, 1.0),
@@ -103,20 +105,20 @@ _SMALL = (
         "Good: it stays or rises. If it falls, the teacher has taken over the student's errors: let it "
         "follow more slowly, or leave it frozen.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="output_format_rate",
         heading="Output format rate",
         y_range=(0.0, 1.0),
         caption="The share of answers in which the parser finds a span. Good: near 1 after a few steps. If not, the "
         "examples below give the reasons; an untrained student may first need some steps of supervised fine-tuning.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="truncated_share",
         heading="Answers cut off by the length limit",
         y_range=(0.0, 1.0),
         caption="Good: near 0. If not, the student writes too much, or the limit on new tokens is too low.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="sampler_learner_gap",
         heading="Sampler–learner gap, nats",
         reading=_write_maximum,
@@ -124,7 +126,7 @@ _SMALL = (
         "token the same log-prob. Good: rounding only, below 0.0001 in float32 and about 0.01 in bfloat16. A larger "
         "gap means that answers are stale or that the two get different inputs: stop the run and find the cause.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="clamped_share",
         heading="Tokens held at a bound",
         reading=_write_maximum,
@@ -133,7 +135,7 @@ _SMALL = (
         "the teacher: check that both use the same tokenizer and prompt. If many ratios are clipped, make fewer "
         "updates per batch or lower the learning rate.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="max_ratio",
         heading="Largest importance ratio",
         reading=_write_maximum,
@@ -141,19 +143,19 @@ _SMALL = (
         "Good: near 1. If it keeps growing, few tokens decide the updates: set a bound (method.ratio_cap), or lower "
         "the learning rate.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="grad_norm",
         heading="Gradient norm",
         reading=_write_maximum,
         caption="Before clipping. Good: no upward trend and few spikes. If it grows, lower the learning rate.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="entropy",
         heading="Entropy, nats per token",
         caption="How uncertain the student is about the next token. Good: a slow fall to the teacher's level. If it "
         "falls to 0 early, the student has stopped exploring: lower the learning rate.",
     ),
-    _SmallMultiple(
+    SmallMultiple(
         key="mean_answer_tokens",
         heading="Tokens per answer",
         caption="Good: it becomes stable. If it keeps growing, answers will be cut off by the length limit.",
@@ -162,7 +164,7 @@ _SMALL = (
 
 
 _BY_REGION = tuple(
-    _SmallMultiple(key=f"reverse_kl_by_region.{region}.mean", heading=heading, caption=caption)
+    SmallMultiple(key=f"reverse_kl_by_region.{region}.mean", heading=heading, caption=caption)
     for region, heading, caption in (
         ("thinking", "In the reasoning", "The text before the final answer."),
         ("digits", "In the times", "The digits of the start and the end of the span."),
@@ -183,10 +185,10 @@ def draw_regions(contents: RunContents) -> list[Figure]:
 
 def draw_vital_signs(contents: RunContents) -> list[Figure]:
     """The vital signs that were recorded."""
-    return _draw_all(contents, _SMALL)
+    return _draw_all(contents, SMALL)
 
 
-def _draw_all(contents: RunContents, wanted: Sequence[_SmallMultiple]) -> list[Figure]:
+def _draw_all(contents: RunContents, wanted: Sequence[SmallMultiple]) -> list[Figure]:
     recorded = ((small, contents.series(small.key)) for small in wanted)
     return [
         Figure(

@@ -14,8 +14,8 @@ from video_opd.config.recipe_file import load_recipe
 from video_opd.config.shipped_recipes import shipped_recipes
 from video_opd.errors import EngineError
 from video_opd.runs.best_checkpoint import find_best_checkpoint
+from video_opd.runs.collapse_watch import CollapseWatch, read_steps, refuse_collapsed
 from video_opd.runs.directory import RunDirectory
-from video_opd.train.collapse_watch import CollapseWatch, read_steps, refuse_collapsed
 from video_opd.train.run import list_changeable_keys
 from video_opd.train.step_metrics import _measure_distinct as measure_distinct
 from video_opd.types import Answer, Example, Span

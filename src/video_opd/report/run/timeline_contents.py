@@ -1,0 +1,102 @@
+"""The test queries that a run's page shows: those that the run chose and scored, or, of an older run, chosen now."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from video_opd.errors import DataError
+from video_opd.files.input_records import RecordedInputs
+from video_opd.files.strict_json import load_json
+from video_opd.files.timeline_records import QUERY_KINDS, TIMELINES_FILE, QueryTimeline, Timelines
+from video_opd.runs import RunDirectory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineContents:
+    """Everything that the section of timelines is made of."""
+
+    timelines: Timelines = field(default_factory=Timelines)
+    why_not: str = ""
+    """Why there are no queries, or no tokens."""
+    videos: Path | None = None
+    """The folder that their videos are relative to; None: the run does not say."""
+
+    def list_shown(self) -> list[QueryTimeline]:
+        """The queries that a page shows."""
+        return [each for each in self.timelines.queries if each.kind in QUERY_KINDS]
+
+
+def read_timelines(run: RunDirectory, tables: Mapping[str, Any], recorded: RecordedInputs | None) -> TimelineContents:
+    """Read or choose the queries; whatever is missing or wrong is said and stops nothing.
+
+    Args:
+        run: the folder.
+        tables: of its recipe.
+        recorded: which inputs the run had; None: it is not recorded.
+    """
+    videos = Path(recorded.videos.folder) if recorded else _find_path(tables, "videos")
+    path = run.evaluation / TIMELINES_FILE
+    why_not = ""
+    if path.exists():
+        try:
+            return TimelineContents(timelines=Timelines.from_json(load_json(path.read_bytes())), videos=videos)
+        except (OSError, ValueError, RecursionError) as error:
+            why_not = f"evaluation/{TIMELINES_FILE} is left out: {error}. "
+    if not (run.evaluation / "student-after.predictions.jsonl").exists():
+        return TimelineContents(why_not=why_not)
+    try:
+        timelines = _choose(run, _find_manifest(tables, recorded), tables)
+    except DataError as error:
+        return TimelineContents(why_not=f"{why_not}The test queries cannot be shown: {error}")
+    why_not += (
+        "The tokens of these answers are not scored. The run was made by an earlier version, or scoring failed; the "
+        "same `video-opd train` command scores them."
+    )
+    return TimelineContents(timelines=timelines, why_not=why_not, videos=videos)
+
+
+def _choose(run: RunDirectory, manifest: Path, tables: Mapping[str, Any]) -> Timelines:
+    from video_opd.data.manifest import read_manifest
+    from video_opd.eval.timeline_choice import choose_timelines, read_texts
+
+    seed = tables.get("seed")
+    return choose_timelines(read_manifest(manifest), read_texts(run.evaluation), seed if isinstance(seed, int) else 0)
+
+
+def _find_manifest(tables: Mapping[str, Any], recorded: RecordedInputs | None) -> Path:
+    """The test manifest of a run, certain to be the one that it was made with, where that is recorded.
+
+    Raises:
+        DataError: it is not at hand, or it has changed.
+    """
+    known = recorded.files.get("test") if recorded else None
+    path = Path(known.path) if known else _find_path(tables, "test")
+    if path is None or not path.is_file():
+        raise DataError(
+            f"the test manifest {path or ''} is not there",
+            reason="the queries stand in it",
+            remedy="run `video-opd report` where the recipe's paths lead to it",
+        )
+    try:
+        is_same = known is None or hashlib.sha256(path.read_bytes()).hexdigest() == known.sha256
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read", reason=error.strerror or str(error), remedy="repair its permissions"
+        ) from error
+    if not is_same:
+        raise DataError(
+            f"{path} has changed since the run",
+            reason="its queries may not be those that were answered",
+            remedy="restore it",
+        )
+    return path
+
+
+def _find_path(tables: Mapping[str, Any], key: str) -> Path | None:
+    data = tables.get("data")
+    value = data.get(key) if isinstance(data, Mapping) else None
+    return Path(value) if isinstance(value, str) and value else None
