@@ -33,7 +33,7 @@ from video_opd.types import Example, Span
 
 WORDS = {
     "accept_changed", "columns", "device", "lmms_model", "methods", "model_args", "name", "parts", "query", "source",
-    "tasks", "template", "scorer", "format", "gpus", "group", "project", "run_name", "tracker",
+    "tasks", "template", "scorer", "format", "gpus", "host", "public_name", "group", "project", "run_name", "tracker",
 }  # fmt: skip
 """Arguments that are taken as they are written and are never paths."""
 

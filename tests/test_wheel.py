@@ -22,6 +22,7 @@ COMES_WITH = {
 """Packages that another one always brings."""
 OPTIONAL = {
     "pyarrow", "trackio", "wandb", "tensorboard", "torchao", "compressed_tensors", "bitsandbytes", "accelerate", "peft",
+    "mlflow", "fastapi", "python_multipart", "starlette", "uvicorn",
 }  # fmt: skip
 """Imported only where the user asked for what needs them, with a sentence where they are missing."""
 
