@@ -80,7 +80,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "scorer": ("--as",),
     "report_to": ("tracker.name", "--tracker"),
     "logger": ("tracker.name", "--tracker"),
-    "wandb": ("wandb", "--tracker"),
+    "wandb": ("--tracker",),
     "tb": ("tensorboard",),
     "w&b": ("wandb",),
     "weights_and_biases": ("wandb",),
