@@ -30,7 +30,16 @@ NOTEBOOK = "examples/tour.ipynb"
 
 NAVIGATION = {
     "Start": ["index.md", "TUTORIAL.md", "TOUR.md", "INSTALL.md", "SHOULD_I_USE_THIS.md"],
-    "How to": ["HOW_TO.md", "DATA.md", "RUNNING.md", "SCALE.md", "EXTENDING.md", "LMMS_EVAL.md", "COMING_FROM.md"],
+    "How to": [
+        "HOW_TO.md",
+        "SERVE.md",
+        "DATA.md",
+        "RUNNING.md",
+        "SCALE.md",
+        "EXTENDING.md",
+        "LMMS_EVAL.md",
+        "COMING_FROM.md",
+    ],
     "How it works": ["EXPLANATION.md", "METHODS.md", "CURRICULUM.md", "OFFICIAL.md", "FAMILIES.md"],
     "Reference": ["COMMANDS.md", "COMMANDS_IN_FULL.md", "RECIPE_KEYS.md", "RECIPES.md", "API.md", "PYTHON.md"],
     "Measurements": ["CLAIMS.md", "RESULTS.md", "SCALING.md", "RELIABILITY.md", "REAL_MODELS.md", "LOG.md"],

@@ -33,7 +33,7 @@ FLOORS = (
     ("methods",),  # a recipe holds the settings of methods, which stand with them
     ("config", "runs", "eval", "trackers"),
     ("train", "report"),
-    ("compare", "doctor", "demo", "starting", "plan", "bug_report"),
+    ("compare", "doctor", "demo", "starting", "plan", "bug_report", "serve"),
     ("cli", "api", "__main__", "__init__"),
 )
 """Rooms (a module or a package directly under the package) from the ground up; see the tree in docs/ARCHITECTURE.md."""

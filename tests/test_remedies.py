@@ -41,6 +41,7 @@ RAISED_BY = {
     "policy/adapter_export.py": ("merge",),
     "ranks.py": ("train", "score", "evaluate"),
     "runs/directory.py": ("train", "compare", "demo"),
+    "serve/": ("serve",),
     "starting.py": ("init",),
     "curriculum/score_file.py": ("score",),
     "trackers/": ("train", "compare", "track"),

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, overload
 
-from video_opd.api.several_queries import count_shared_tokens, read_shared_part, read_the_rest
 from video_opd.config import GroundingDefaults
 from video_opd.config.recipe_file import load_grounding_defaults
 from video_opd.data.prompts import PromptRenderer
@@ -18,6 +17,7 @@ from video_opd.data.video.video_io import Frames
 from video_opd.errors import ConfigurationError, QueryError, require_path
 from video_opd.eval.how_asked import explain_tiny_on_real
 from video_opd.eval.load_to_ask import load_to_ask
+from video_opd.eval.several_queries import begin_together, render_together
 from video_opd.grounding import Reason, parse_answer
 from video_opd.policy.description import require_device
 from video_opd.policy.device import choose_precision, find_device
@@ -187,9 +187,7 @@ class GroundingModel:
         if frames.num_concealed:
             _log.warning("%s: the decoder painted over damaged pictures (%d)", video, frames.num_concealed)
         examples = [replace(example, duration=frames.duration_s) for example in examples]
-        first = self.renderer(examples[0], frames)
-        others = [replace(self.renderer(example, frames), pixel_values=first.pixel_values) for example in examples[1:]]
-        return [first, *others], frames.duration_s
+        return render_together(self.renderer, examples, frames), frames.duration_s
 
     def _read_frames(self, video: Path, clip: Span | None, frame_rate: float | None) -> Frames:
         budget = replace(self.renderer.budget, pixels_per_token_side=self.renderer.pixels_per_token_side)
@@ -198,12 +196,9 @@ class GroundingModel:
     def _write_answers(self, prompts: Sequence[Prompt]) -> list[str]:
         """The greedy answers, as text."""
         sampling = Sampling(max_new_tokens=self.how.answers.max_new_tokens, greedy=True)
-        shared = count_shared_tokens(prompts) if len(prompts) > 1 else 0
-        beginning = read_shared_part(self.policy, prompts, shared) if shared else None
-        texts = []
+        read_to_end, texts = begin_together(self.policy, prompts), []
         for start in range(0, len(prompts), QUERIES_AT_ONCE):
-            batch = prompts[start : start + QUERIES_AT_ONCE]
-            reading = read_the_rest(self.policy, batch, beginning) if beginning else self.policy.read(batch)
+            reading = read_to_end(prompts[start : start + QUERIES_AT_ONCE])
             texts += [group.answers[0].text for group in self.policy.answer(reading, sampling=sampling)]
         return texts
 

@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "doctor": "training_commands:doctor",
     "evaluate": "asking_commands:evaluate",
     "ground": "asking_commands:ground",
+    "serve": "serving_commands:serve",
     "score": "scoring_commands:score",
     "merge": "merging_commands:merge",
     "merge-scores": "choosing_commands:merge_scores",

@@ -281,9 +281,10 @@ def ground(
     Example:
         video-opd ground tiny-teacher clip.mp4 "the red circle"
     """
+    from video_opd.data.query_words import refuse_wordless
     from video_opd.data.video.picture_folder import find_timeline, probe_video
 
-    _refuse_query(query)
+    refuse_wordless(query)  # before anything that takes long
     refuse_absent_device(how)
     duration_s = probe_video(video, frame_rate).duration_s
     find_timeline(video, frame_rate).window(None)  # refuses a video that is too short, before a model is loaded
@@ -303,20 +304,6 @@ def ground(
     asked = GroundingModel(name=model, policy=policy, renderer=renderer, how=defaults, precision=precision_of(how))
     _show_answer(asked.answer_examples(video, [example])[0], as_json=json)
     return 0
-
-
-def _refuse_query(query: str) -> None:
-    """Before anything that takes long."""
-    from video_opd.data.plain_text import has_words, refuse_unwritable
-    from video_opd.data.query_words import timelens
-
-    if not has_words(timelens(query)):
-        raise ConfigurationError(
-            "the query is empty" if not query.strip() else f"the query {query!r} has no words",
-            reason="the model needs words to search for",
-            remedy="say what to look for",
-        )
-    refuse_unwritable(query, "the query")
 
 
 def _show_answer(found: GroundedAnswer, *, as_json: bool) -> None:

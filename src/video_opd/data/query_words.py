@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from video_opd.data.plain_text import CONTROL_LIKE, has_words
+from video_opd.data.plain_text import CONTROL_LIKE, has_words, refuse_unwritable
+from video_opd.errors import ConfigurationError
 
 LONG_QUERY = 2000
 """Characters. The longest query of the field's annotations has some 600."""
@@ -68,6 +69,22 @@ def ego4d(query: str) -> str:
 
 def _drop_control_characters(query: str) -> str:
     return CONTROL_CHARACTERS.sub(" ", query)
+
+
+def refuse_wordless(query: str) -> None:
+    """Refuse a query that asks for nothing, or that no tokenizer accepts.
+
+    Raises:
+        ConfigurationError: it has no words.
+        QueryError: as `refuse_unwritable`.
+    """
+    if not has_words(timelens(query)):
+        raise ConfigurationError(
+            "the query is empty" if not query.strip() else f"the query {query!r} has no words",
+            reason="the model needs words to search for",
+            remedy="say what to look for",
+        )
+    refuse_unwritable(query, "the query")
 
 
 QUERY_POLICIES: dict[str, Callable[[str], str]] = {

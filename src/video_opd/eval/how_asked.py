@@ -91,18 +91,29 @@ def _show_name(settings: PromptSettings) -> str:
 
 
 def explain_tiny_on_real(models: Iterable[str], videos: Path, examples: Sequence[Example]) -> str | None:
-    """That the tiny models can make nothing of videos that the tiny world did not render, told by the first; one
-    sentence. Its clips are known by their size, which no real video has. What cannot be read says nothing here."""
-    tiny, side = [model for model in models if model in BUNDLED], tiny_world.TinyWorld().side
+    """As `explain_tiny_on_size`, by the video of the first example. What cannot be read says nothing here."""
+    tiny = [model for model in models if model in BUNDLED]
     if not tiny or not examples:
         return None
     try:
         found = probe_video(resolve_video(videos, examples[0]), examples[0].frame_rate)
     except DataError:
         return None
-    if (found.width, found.height) == (side, side):
+    return explain_tiny_on_size(tiny, examples[0].video, (found.width, found.height))
+
+
+def explain_tiny_on_size(models: Iterable[str], video: str, size: tuple[int, int]) -> str | None:
+    """That the tiny models can make nothing of videos that the tiny world did not render; one sentence.
+
+    Args:
+        models: names, the tiny ones perhaps among them.
+        video: its name, for the sentence.
+        size: its width and height in pixels. The tiny world's clips are known by it, which no real video has.
+    """
+    tiny, side = [model for model in models if model in BUNDLED], tiny_world.TinyWorld().side
+    if not tiny or size == (side, side):
         return None
     return (
-        f"{tiny[0]} knows nothing but the shapes that the tiny world renders, and {examples[0].video} is none of its "
+        f"{tiny[0]} knows nothing but the shapes that the tiny world renders, and {video} is none of its "
         "clips, so its answers mean nothing here. For real videos take a model such as Qwen/Qwen3-VL-2B-Instruct"
     )

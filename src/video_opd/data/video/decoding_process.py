@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video_opd.data.video.concealment import follow_log
-from video_opd.data.video.picture_folder import decode_video
+from video_opd.data.video.picture_folder import decode_video, probe_video
 from video_opd.data.video.video_file import MAX_FRAME_PIXELS
 from video_opd.data.video.video_sampling import VideoBudget
 from video_opd.errors import ConfigurationError, DataError, EngineError, UserError
@@ -116,6 +117,8 @@ def _answer(frames: SentFrames, asked: dict[str, Any]) -> dict[str, Any]:
         if asked["folder"]:
             with contextlib.suppress(OSError):  # then the video is not found, which is said with its path
                 os.chdir(asked["folder"])
+        if asked["budget"] is None:  # only what the video holds is asked
+            return {"info": asdict(probe_video(path, asked["rate"]))}
         times = decode_video(frames, path, VideoBudget(**asked["budget"]), clip, asked["rate"])
     except UserError as error:
         if getattr(error.__cause__, "errno", None) in (errno.ENOMEM, errno.EAGAIN):

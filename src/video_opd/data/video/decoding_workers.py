@@ -26,8 +26,8 @@ import numpy as np
 
 from video_opd.data.video.decoding_process import KINDS, MEMORY_BYTES
 from video_opd.data.video.idle_decoders import leave_idle, take_idle
-from video_opd.data.video.picture_folder import read_video
-from video_opd.data.video.video_io import Frames, FrameTimes, KeptFrames, VideoBudget
+from video_opd.data.video.picture_folder import probe_video, read_video
+from video_opd.data.video.video_io import Frames, FrameTimes, KeptFrames, VideoBudget, VideoInfo
 from video_opd.errors import DataError
 from video_opd.types import Span
 
@@ -193,29 +193,10 @@ class DecodingWorkers:
             DataError: the video cannot be used, or its decoder hangs, aborts or wants too much memory.
             EngineError: the budget cannot hold the frames.
         """
-        asked = {
-            "path": os.fspath(path),
-            "budget": asdict(budget),
-            "clip": [clip.start_s, clip.end_s] if clip else None,
-            "rate": frame_rate,
-            "folder": _find_current_folder(),  # the process may be older than a change of it
-        }
-        try:
-            said, kept = self._ask(path, asked)
-        except NotStarted as error:
-            self._here = True
-            _log.warning("videos are decoded in this process, without limits on time and memory: %s", error)
-            return read_video(path, budget, clip, frame_rate)
+        part = [clip.start_s, clip.end_s] if clip else None
+        said, kept = self._ask_or_not(path, {"budget": asdict(budget), "clip": part, "rate": frame_rate})
         if said is None:
             return read_video(path, budget, clip, frame_rate)
-        self._spent.cpu_s = said["cpu_s"]
-        if "bug" in said:
-            raise RuntimeError(f"a decoding process failed\n{said['bug']}")
-        if "no_memory" in said:
-            raise _limit_error(path, f"more than {self.num_bytes / 2**30:.3g} GiB of memory")
-        if "error" in said:
-            kind, cause, reason, remedy = said["error"]
-            raise KINDS[kind](cause, reason=reason, remedy=remedy)
         times = FrameTimes(
             times_s=tuple(said["times_s"]),
             duration_s=said["duration_s"],
@@ -225,11 +206,42 @@ class DecodingWorkers:
         )
         return kept.join(times)
 
+    def probe_video(self, path: Path) -> VideoInfo:
+        """Find out what a video file holds, as `picture_folder.probe_video`.
+
+        Raises:
+            DataError: as `read_video`.
+        """
+        said, _ = self._ask_or_not(path, {"budget": None, "clip": None, "rate": None})
+        return probe_video(path) if said is None else VideoInfo(**said["info"])
+
     def take_cpu_seconds(self) -> float:
         """CPU seconds that the process took for the video that this thread read last, once."""
         seconds: float = getattr(self._spent, "cpu_s", 0.0)
         self._spent.cpu_s = 0.0
         return seconds
+
+    def _ask_or_not(self, path: Path, what: dict[str, Any]) -> tuple[dict[str, Any] | None, KeptFrames]:
+        """The answer of a process to a question that it could answer; None: videos are decoded in this process."""
+        # The process may be older than a change of the current folder.
+        asked = {"path": os.fspath(path), "folder": _find_current_folder(), **what}
+        try:
+            said, kept = self._ask(path, asked)
+        except NotStarted as error:
+            self._here = True
+            _log.warning("videos are decoded in this process, without limits on time and memory: %s", error)
+            return None, KeptFrames()
+        if said is None:
+            return None, kept
+        self._spent.cpu_s = said["cpu_s"]
+        if "bug" in said:
+            raise RuntimeError(f"a decoding process failed\n{said['bug']}")
+        if "no_memory" in said:
+            raise _limit_error(path, f"more than {self.num_bytes / 2**30:.3g} GiB of memory")
+        if "error" in said:
+            kind, cause, reason, remedy = said["error"]
+            raise KINDS[kind](cause, reason=reason, remedy=remedy)
+        return said, kept
 
     def _ask(self, path: Path, asked: dict[str, Any]) -> tuple[dict[str, Any] | None, KeptFrames]:
         """Ask a process, and another one if it ended: it may have been killed for no fault of the video. Where one that

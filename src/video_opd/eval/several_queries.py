@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from video_opd.data.prompts import PromptRenderer
+from video_opd.data.video.video_io import Frames
 from video_opd.policy.families import USUAL_NAMES
 from video_opd.policy.layer_states import states_of
 from video_opd.policy.load import Policy
 from video_opd.policy.read import Reading, forward, join_readings
-from video_opd.types import Prompt
+from video_opd.types import Example, Prompt
+
+
+def render_together(renderer: PromptRenderer, examples: Sequence[Example], frames: Frames) -> list[Prompt]:
+    """One prompt an example, all with the same frames as one tensor."""
+    first = renderer(examples[0], frames)
+    return [first, *(replace(renderer(one, frames), pixel_values=first.pixel_values) for one in examples[1:])]
+
+
+def begin_together(policy: Policy, prompts: Sequence[Prompt]) -> Callable[[Sequence[Prompt]], Reading]:
+    """Read what several prompts begin with, if that holds the video.
+
+    Returns:
+        What reads some of these prompts to their end.
+    """
+    shared = count_shared_tokens(prompts) if len(prompts) > 1 else 0
+    if not shared:
+        return policy.read
+    return partial(read_the_rest, policy, beginning=read_shared_part(policy, prompts, shared))
 
 
 def count_shared_tokens(prompts: Sequence[Prompt]) -> int:

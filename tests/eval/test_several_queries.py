@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from video_opd.api.several_queries import count_shared_tokens, read_shared_part, read_the_rest
 from video_opd.data.manifest import read_manifest
 from video_opd.data.prompt_templates import TEMPLATES
 from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import VideoBudget, read_frames
+from video_opd.eval.several_queries import count_shared_tokens, read_shared_part, read_the_rest
 from video_opd.policy.load import load_policy
 from video_opd.types import Prompt, Sampling
 
