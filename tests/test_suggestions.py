@@ -18,6 +18,7 @@ from video_opd.eval.scorers import SCORERS
 from video_opd.policy.description import require_device
 from video_opd.policy.location import BUNDLED, DEVICES, check_device_name
 from video_opd.suggestions import SYNONYMS, edit_distance, find_nearest, suggest
+from video_opd.trackers import TRACKERS
 
 FLAGS = {"--out", "--seed", "--seeds", "--steps", "--as", "--ground-truth", "--learning-rates", "--methods"}
 
@@ -79,7 +80,7 @@ def test_every_synonym_leads_to_something_that_there_is():
 
     commands = flags_of_commands()
     flags = {flag for flags in commands.values() for flag in flags}
-    known = {*list_recipe_keys(), *commands, *flags, *FORMATS, *DEVICES, "MODEL", "MANIFEST"}
+    known = {*list_recipe_keys(), *commands, *flags, *FORMATS, *DEVICES, *TRACKERS, "MODEL", "MANIFEST"}
     assert [(word, meant) for word, all_meant in SYNONYMS.items() for meant in all_meant if meant not in known] == []
 
 

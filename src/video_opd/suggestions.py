@@ -78,6 +78,12 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "fp16": ("compute.precision", "--precision"),
     "prompt": ("prompt.template", "--template"),
     "scorer": ("--as",),
+    "report_to": ("tracker.name", "--tracker"),
+    "logger": ("tracker.name", "--tracker"),
+    "wandb": ("--tracker",),
+    "tb": ("tensorboard",),
+    "w&b": ("wandb",),
+    "weights_and_biases": ("wandb",),
     "gt": ("--ground-truth",),
     # Data sets: the name before the dash.
     "charades": ("charades-sta",),

@@ -99,6 +99,7 @@ def test_the_recipe_says_the_rest(run):
 def test_what_cannot_be_sent_is_refused(run, refused, tmp_path, monkeypatch):
     assert "is not the folder of a run" in refused("track", tmp_path, "--to", "fake")
     assert "Perhaps tensorboard is meant" in refused("track", run, "--to", "tensorbord")
+    assert "it shows nothing. Choose one of tensorboard" in refused("track", run, "--to", "none")
     assert "all would have the same name" in refused(
         "track", run, make_run(tmp_path / "other"), "--to", "fake", "--run-name", "n"
     )

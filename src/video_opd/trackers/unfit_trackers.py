@@ -28,6 +28,10 @@ def refuse_unfit_tracker(settings: TrackerSettings, *, is_beside: bool) -> None:
         ConfigurationError: it cannot be used.
     """
     name = settings.name
+    if name == NO_TRACKER:
+        raise ConfigurationError(
+            f"tracker {name!r}", reason="it shows nothing", remedy=f"choose one of {', '.join(TRACKERS)}"
+        )
     if name not in TRACKERS:
         raise ConfigurationError(
             f"tracker {name!r}",
