@@ -199,10 +199,13 @@ def _make_comparison_recipe() -> Kind:
 def _make_run() -> Kind:
     from test_curriculum_report import facts, selection
     from test_report import SCORES, answer_row, metrics_row
+    from test_timelines import query
 
     def make(folder: Path) -> list[Read]:
         from video_opd.files.journal import Journal, read_journal, truncate_journal
-        from video_opd.report import write_report
+        from video_opd.report import write_overlay_report, write_report
+        from video_opd.report.run.live_view import describe_end
+        from video_opd.report.run.run_follower import RunFollower
         from video_opd.runs.inputs_file import read_inputs
         from video_opd.runs.round_files import read_cost_of_selection, read_facts
         from video_opd.train.memory_shortage import read_note
@@ -216,8 +219,15 @@ def _make_run() -> Kind:
             read_facts(folder / "rounds")
             read_cost_of_selection(folder / "rounds", "seconds")
 
+        def follow() -> None:
+            follower = RunFollower(folder)
+            follower.read_new()
+            follower.find_life()
+            describe_end(follower)
+
         return [
-            lambda: write_report(folder), lambda: write_report(folder), write_journal, read_rounds,
+            lambda: write_report(folder), lambda: write_report(folder), write_journal, read_rounds, follow,
+            lambda: write_overlay_report([folder, folder], folder / "report.html"),
             lambda: truncate_journal(folder / "metrics.jsonl", after_step=1), lambda: read_note(folder / "memory.json"),
             lambda: read_journal(folder / "answers.jsonl"), lambda: read_inputs(folder),
         ]  # fmt: skip
@@ -244,6 +254,8 @@ def _make_run() -> Kind:
         "rounds/1/selection-facts.json": json.dumps(facts(1), indent=2).encode(),
         "rounds/1/selection.jsonl": make_lines(*selection()),
         "rounds/1/evaluation.json": json.dumps({"scores": {"miou": 0.4}}).encode(),
+        "evaluation/timelines.json": json.dumps({"sample": ["a"], "queries": [query("a", "a.mp4", "random")]}).encode(),
+        ".run.lock": b'{"host": "a", "pid": 1, "boot_id": "b"}',
         "memory.json": b'{"micro_batch_size": 2, "too_large": {"a": "CUDA out of memory"}}',
     }
     return Kind(name="run", files=files, spoiled=tuple(files), make_reads=make)

@@ -95,6 +95,7 @@ def test_spans_frames_and_tokens_lie_on_one_axis(run: Path) -> None:
         "before no idea after 2 - 6",
     ):
         assert words in text
+    assert "is left out" not in text
     assert '<rect class="student" x="25.00%" width="50.00%"' in page
     assert '<rect class="teacher" x="25.00%" width="25.00%"' in page
     alts = re.findall(r'alt="at ([\d.]+) s"', page)[:10]

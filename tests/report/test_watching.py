@@ -81,6 +81,9 @@ def test_only_what_is_new_is_read(run: Path) -> None:
     (run / "new").replace(run / "metrics.jsonl")  # a resume drops the rows after its checkpoint
     assert [row.step for row in follower.read_new()] == [1, 2]
     assert [row.step for row in follower.rows] == [1, 2]
+    write_lines(run / "new", [metrics_row(step) for step in (1, 2, 3, 4)])  # and one that is longer than what was read
+    (run / "new").replace(run / "metrics.jsonl")
+    assert [row.step for row in follower.read_new()] == [1, 2, 3, 4]
     (run / "metrics.jsonl").unlink()
     assert follower.read_new() == []
 

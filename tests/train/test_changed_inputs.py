@@ -32,7 +32,7 @@ from video_opd.train.training_state import TrainingState
 
 SPLITS = ("train", "validation", "test")
 NAMES = (*SPLITS, "side-questions", "student", "teacher", "videos")
-EVALUATIONS = ("student-before", "teacher", "validation-000000", "validation-000002")
+EVALUATIONS = ("student-before", "teacher", "validation-000000", "validation-000002", "timelines")
 
 
 class Place:
@@ -135,10 +135,10 @@ TOLD = {
 OUTDATED = {
     "train": set(),
     "student": set(),
-    "test": {"student-before", "teacher"},
-    "side-questions": {"student-before", "teacher"},
+    "test": {"student-before", "teacher", "timelines"},
+    "side-questions": {"student-before", "teacher", "timelines"},
     "validation": {"validation-000000", "validation-000002"},
-    "teacher": {"teacher"},
+    "teacher": {"teacher", "timelines"},
     "videos": set(EVALUATIONS),
 }
 
