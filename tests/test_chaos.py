@@ -22,6 +22,7 @@ CHAOS = Path(__file__).resolve().parents[1] / "scripts" / "chaos.py"
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_commands_that_are_disturbed_come_to_the_same_end():
     out, err = Started([CHAOS, "--kills", "8", "--most", "1"]).communicate(timeout=800)
     assert out.splitlines()[-1:] == ["8 passed, 0 failed"], out + err

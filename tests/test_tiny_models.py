@@ -98,6 +98,7 @@ def school_budget():
     return __import__("tiny_models.architecture").architecture.BUDGET
 
 
+@pytest.mark.long
 def test_a_few_lessons_lower_the_loss(school):
     """The trainer trains: forty steps of the whole model on eight lessons, from nothing."""
     processor = __import__("tiny_models.architecture").architecture.build_processor()

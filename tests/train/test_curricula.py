@@ -70,6 +70,7 @@ def kept(run: Path, round: int) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_another_run_takes_over_what_is_true_for_it_too(ran, plain):
     first, other = plain, ran("second", seed="5")
     for name in ("teacher-scores.jsonl",):  # asked with the same draws whatever the run's seed

@@ -281,6 +281,7 @@ def lose_a_shard(run: Path) -> str:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_a_run_goes_on_with_another_number_of_processes(runs, job_recipe, train, tmp_path):
     """Begun by one process, it goes on with two, and the reverse. Before that: what two processes cannot share, and
     checkpoints that do not fit."""
