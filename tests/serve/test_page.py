@@ -230,10 +230,9 @@ def test_what_is_missing_is_told_before_anything_is_sent(page, clip):
         page.wait_for_selector(f"#problem p:has-text('{said}')")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_readable_and_fits_every_width(page, clip, scheme):
+def test_it_is_readable_and_fits_every_width(page, clip):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()
-    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.emulate_media(reduced_motion="reduce")
     open_page(page)
     choose(page, clip, "the red square", "x" * 300)
     ask(page)
@@ -241,5 +240,7 @@ def test_it_is_readable_and_fits_every_width(page, clip, scheme):
     for width in (1600, 900, 400):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-    found = axe.run(page).response["violations"]
-    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == []
+    for scheme, options in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+        page.emulate_media(color_scheme=scheme)
+        found = axe.run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
+        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == [], scheme
