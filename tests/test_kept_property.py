@@ -183,6 +183,7 @@ LINES = {
     "select": "select --student {scores} --count 1 --threshold 0 --out {out}",
     "metrics": "metrics {predictions} --ground-truth {manifest}",
     "report": "report {out}",
+    "bug-report": "bug-report {out} --out {out}",
     "data import": "data import {format} {annotations} --out {out}",
     "data check": "data check {manifest} --videos {folder}",
     "data stats": "data stats {manifest} --picture {out}",
@@ -192,6 +193,11 @@ LINES = {
     "data overlap": "data overlap {manifest} {manifest} --without {out} --out {out}",
     "tiny-world build": "tiny-world build --train 2 --validation 2 --test 2 --out {out}",
 }
+
+
+TRIED_ELSEWHERE = {"serve", "watch", "track"}
+"""The first two go on until they are stopped, and a tracker writes files of its own: tests/serve, tests/report and
+tests/trackers look at what they leave alone."""
 
 
 def names_in(folder: Path) -> list[str]:
@@ -304,7 +310,7 @@ def test_every_command_is_tried():
 
     known = {" ".join(line.split()[:2]) if line.split()[0] in ("data", "tiny-world") else line.split()[0]
              for line in LINES.values()}  # fmt: skip
-    assert {*commands()} == known
+    assert {*commands()} - TRIED_ELSEWHERE == known
 
 
 def test_recipes_of_the_folder_are_recipes(project):

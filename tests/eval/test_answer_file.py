@@ -389,7 +389,7 @@ def test_a_signal_in_the_middle_of_a_real_process(number, status, models, world,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batches", [1, 3])
+@pytest.mark.parametrize("batches", [pytest.param(1, marks=pytest.mark.long), 3])
 def test_a_run_killed_in_its_test_evaluation_goes_on_there(recipe_file, tmp_path, monkeypatch, kill_after, batches):
     """Batches of one test query, of which there are four; a broken one is set aside and not the end of the run."""
     tables = tomllib.loads(recipe_file.read_text())

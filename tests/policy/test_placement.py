@@ -50,6 +50,7 @@ def test_a_teacher_that_waits_on_the_cpu_teaches_the_same(recipe_file, tmp_path,
         place(model, where, resting)
 
     monkeypatch.setattr(load, "place_model", note_move)
+    monkeypatch.setattr("video_opd.train.run.score_timelines", lambda *_: None)  # it judges too, after the steps
     assert main(["train", str(recipe_file), "--out", str(tmp_path / "beside")]) == 0
     assert moves == []
     words = ["--teacher.offload", "true", "--teacher.device", "cpu:0"]
