@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import http.server
 import json
 import shutil
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,18 +20,10 @@ from test_overlaid_runs import write_run
 from test_report import answer_row, metrics_row, write_evaluation, write_lines
 from test_timelines import query, videos, write_timelines
 
+from browser import NEEDS_BROWSER, list_axe_faults, open_quiet_page, start_browser, wait_until
 from video_opd.report import write_comparison_report, write_overlay_report, write_report
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None or sys.platform != "linux", reason="there is no Chromium here"),
-]
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+pytestmark = NEEDS_BROWSER
 QUERY = "<img src=x onerror=alert(1)> \u202egnp.exe " + "long " * 200_000
 
 __all__ = ["videos"]
@@ -41,41 +31,20 @@ __all__ = ["videos"]
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=list(FLAGS))
+    with start_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(chromium: Any) -> Iterator[Any]:
-    """A page that must stay quiet and ask for files of this machine only; `allowed` are messages that may come."""
-    context = chromium.new_context(viewport={"width": 1000, "height": 900})
-    page, noise = context.new_page(), []
-    page.set_default_timeout(20_000)
-    page.allowed = ()
-    page.on("console", lambda message: noise.append(message.text))
-    page.on("pageerror", lambda error: noise.append(str(error)))
-    page.on("dialog", lambda dialog: (noise.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: is_of_this_machine(request.url) or noise.append(request.url))
-    yield page
-    context.close()
-    assert [each for each in noise if not each.startswith(page.allowed or "\0")] == []
+    """A page that must ask for files of this machine only."""
+    with open_quiet_page(chromium, is_of_this_machine) as page:
+        yield page
 
 
 def is_of_this_machine(url: str) -> bool:
     found = urlsplit(url)
     return found.scheme in ("file", "data") or found.hostname == "127.0.0.1"
-
-
-def wait_until(page: Any, expression: str) -> None:
-    """Wait until an expression is true; `wait_for_function` of Playwright is stopped by the policy of a page."""
-    for _ in range(400):
-        with contextlib.suppress(sync_api.Error):  # the page is being loaded again
-            if page.evaluate(expression):
-                return
-        page.wait_for_timeout(50)
-    pytest.fail(f"never true: {expression}")
 
 
 @pytest.fixture
@@ -200,15 +169,13 @@ def test_the_pages_fit_every_width_and_a_table_that_goes_on_can_be_moved_by_keys
 
 
 def test_axe_finds_no_fault(pages: list[Path], page: Any) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()
     for path in pages:
         for scheme, width in (("light", 1200), ("dark", 400)):
             page.emulate_media(color_scheme=scheme)
             page.set_viewport_size({"width": width, "height": 900})
             page.goto(path.as_uri())
             page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-            found = axe.run(page).response["violations"]
-            assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found] == [], (path, scheme)
+            assert list_axe_faults(page) == [], (path, scheme)
 
 
 def test_a_live_page_loads_itself_again(run: Path, page: Any, tmp_path: Path) -> None:

@@ -7,78 +7,53 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from browser import NEEDS_BROWSER, list_axe_faults, open_quiet_page, start_browser, wait_until
 from video_opd.serve import job_steps
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None or sys.platform != "linux", reason="there is no Chromium here"),
-]
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+pytestmark = NEEDS_BROWSER
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[sync_api.Browser]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=list(FLAGS))
+def chromium() -> Iterator[Any]:
+    with start_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
-def page(chromium, server) -> Iterator[sync_api.Page]:
-    context = chromium.new_context(viewport={"width": 1000, "height": 900}, base_url=server.address)
-    page, noise = context.new_page(), []
-    page.set_default_timeout(30_000)
-    page.on("console", lambda message: noise.append(message.text))
-    page.on("pageerror", lambda error: noise.append(str(error)))
-    page.on("dialog", lambda dialog: (noise.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: request.url.startswith((server.address, "blob:")) or noise.append(request.url))
-    page.noise = noise
-    yield page
-    context.close()
-    assert noise == []
+def page(chromium, server) -> Iterator[Any]:
+    def is_of_the_server(url: str) -> bool:
+        return url.startswith((server.address, "blob:"))
+
+    with open_quiet_page(chromium, is_of_the_server, base_url=server.address) as page:
+        yield page
 
 
-def open_page(page: sync_api.Page) -> None:
+def open_page(page: Any) -> None:
     page.goto("/")
     page.wait_for_selector("#clips li:nth-child(4) button")
 
 
-def choose(page: sync_api.Page, video: bytes, *queries: str, name: str = "clip.mp4") -> None:
+def choose(page: Any, video: bytes, *queries: str, name: str = "clip.mp4") -> None:
     """Choose a video and type queries."""
     file = {"name": name, "mimeType": "video/mp4", "buffer": video}
     page.get_by_label("Choose a file, or drop one on this page").set_input_files(file)
     page.get_by_label("In words, one query a line").fill("\n".join(queries))
 
 
-def ask(page: sync_api.Page) -> None:
+def ask(page: Any) -> None:
     page.click("#ask")
     page.wait_for_selector("#result:not([hidden]) .track")
 
 
-def wait_until(page: sync_api.Page, expression: str) -> None:
-    """Until an expression is true. Playwright's own way would evaluate it in the page, whose policy forbids that."""
-    until = time.monotonic() + 30
-    while not page.evaluate(expression):
-        assert time.monotonic() < until, expression
-        page.wait_for_timeout(30)
-
-
-def wait_for_time(page: sync_api.Page, first: float, last: float) -> None:
+def wait_for_time(page: Any, first: float, last: float) -> None:
     """Until the player is between two times."""
     now = "document.getElementById('player').currentTime"
     wait_until(page, f"{first} <= {now} && {now} <= {last}")
@@ -215,7 +190,7 @@ def test_a_token_is_asked_for_and_kept_in_the_tab(page, server, clip, monkeypatc
     page.wait_for_selector("#clips li:nth-child(4) button")
     assert not page.is_visible("#token")
     monkeypatch.undo()
-    page.noise[:] = [text for text in page.noise if "401" not in text]  # the browser tells of every refusal
+    page.allowed = ("Failed to load resource: the server responded with a status of 401",)
 
 
 def test_what_is_missing_is_told_before_anything_is_sent(page, clip):
@@ -231,7 +206,6 @@ def test_what_is_missing_is_told_before_anything_is_sent(page, clip):
 
 
 def test_it_is_readable_and_fits_every_width(page, clip):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()
     page.emulate_media(reduced_motion="reduce")
     open_page(page)
     choose(page, clip, "the red square", "x" * 300)
@@ -242,5 +216,4 @@ def test_it_is_readable_and_fits_every_width(page, clip):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     for scheme, options in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
         page.emulate_media(color_scheme=scheme)
-        found = axe.run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
-        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == [], scheme
+        assert list_axe_faults(page, **options) == [], scheme
