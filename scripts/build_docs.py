@@ -30,7 +30,7 @@ NOTEBOOK = "examples/tour.ipynb"
 SETTINGS_FILE, MARK = "zensical.toml", "# made by scripts/build_docs.py\n"
 
 NAVIGATION = {
-    "Start": ["index.md", "TUTORIAL.md", "TOUR.md", "INSTALL.md", "SHOULD_I_USE_THIS.md"],
+    "Start": ["index.md", "TUTORIAL.md", "TOUR.md", "SCREENS.md", "INSTALL.md", "SHOULD_I_USE_THIS.md"],
     "How to": [
         "HOW_TO.md",
         "SERVE.md",
@@ -58,7 +58,7 @@ def gather(pages: Path) -> None:
         lead = partial(_lead, folder=path.parent, sources=sources)
         text = re.sub(r"\]\(([^)#\s]+)(#[^)\s]*)?\)", lead, text)
         (pages / name).write_text(text, encoding="utf-8")
-    for picture in (*(ROOT / "docs").glob("*.png"), *(ROOT / "docs").glob("*.svg")):
+    for picture in (*(ROOT / "docs").rglob("*.png"), *(ROOT / "docs").glob("*.svg")):
         shutil.copy(picture, pages)
     (pages / "TOUR.md").write_text(tour_page(pages), encoding="utf-8")
     (pages / "RECIPES.md").write_text(recipes_page(), encoding="utf-8")
