@@ -22,7 +22,7 @@ from video_opd.grounding import write_predictions
 from video_opd.report import write_report
 from video_opd.report.run import video_frames
 from video_opd.report.run.teacher_sight import FEW, measure_sight
-from video_opd.report.run.video_frames import encode_picture, link_to
+from video_opd.report.run.video_frames import encode_picture, link_to, show_videos
 from video_opd.sample_size import MIN_AGREEING
 
 
@@ -143,6 +143,31 @@ def test_without_the_folder_of_the_videos_it_is_asked_for(run: Path, videos: Pat
     check_that_it_loads_and_runs_nothing(page)
     assert main(["report", str(run), "--videos", str(moved)]) == 0
     assert "./../moved/a.mp4" in (run / "report.html").read_text()
+
+
+def test_paths_that_the_system_refuses_leave_a_sentence(run: Path, tmp_path: Path) -> None:
+    long = "/" + "x" * 256
+    write_timelines(run, query("q1", "a.mp4"))
+    (run / "recipe.toml").write_text(f'[data]\nvideos = "{long}"\ntest = "{long}"\n')
+    assert "cannot be used (File name too long). Write the report again" in text_of(page_of(run))
+    (run / "evaluation" / "timelines.json").unlink()
+    (run / "evaluation" / "student-after.predictions.jsonl").touch()
+    assert "The test queries cannot be shown: /xxx" in text_of(page_of(run))
+
+
+def test_queries_without_tokens_and_those_of_a_newer_version_are_said_to_be_so(run: Path) -> None:
+    write_timelines(run, query("q1", "a.mp4"))
+    assert "are not scored" not in text_of(page_of(run, run))
+    write_timelines(run, query("q1", "a.mp4", tokens=None))
+    assert "remove evaluation/timelines.json and run the same `video-opd train`" in text_of(page_of(run, run))
+    found = json.loads((run / "evaluation" / "timelines.json").read_text())
+    (run / "evaluation" / "timelines.json").write_text(json.dumps(found | {"format": 2}))
+    assert "is left out: its format is 2, and this version reads up to 1" in text_of(page_of(run))
+
+
+def test_without_queries_nothing_is_decoded(run: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("video_opd.data.video.decoding_workers.DecodingWorkers", None)
+    assert show_videos([], videos, run / "report.html") == {}
 
 
 def test_an_older_run_is_shown_without_tokens(run: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from video_opd.errors import DataError
 from video_opd.files.input_records import RecordedInputs
 from video_opd.files.strict_json import load_json
-from video_opd.files.timeline_records import QUERY_KINDS, TIMELINES_FILE, QueryTimeline, Timelines
+from video_opd.files.timeline_records import FORMAT, QUERY_KINDS, TIMELINES_FILE, QueryTimeline, Timelines
 from video_opd.runs import RunDirectory
 
 
@@ -39,24 +39,42 @@ def read_timelines(run: RunDirectory, tables: Mapping[str, Any], recorded: Recor
         recorded: which inputs the run had; None: it is not recorded.
     """
     videos = Path(recorded.videos.folder) if recorded else _find_path(tables, "videos")
-    path = run.evaluation / TIMELINES_FILE
     why_not = ""
-    if path.exists():
-        try:
-            return TimelineContents(timelines=Timelines.from_json(load_json(path.read_bytes())), videos=videos)
-        except (OSError, ValueError, RecursionError) as error:
-            why_not = f"evaluation/{TIMELINES_FILE} is left out: {error}. "
-    if not (run.evaluation / "student-after.predictions.jsonl").exists():
-        return TimelineContents(why_not=why_not)
     try:
-        timelines = _choose(run, _find_manifest(tables, recorded), tables)
+        timelines, why_not = _read_chosen(run.evaluation / TIMELINES_FILE)
+        if timelines is None:
+            if not (run.evaluation / "student-after.predictions.jsonl").exists():
+                return TimelineContents(why_not=why_not)
+            timelines = _choose(run, _find_manifest(tables, recorded), tables)
+            why_not += _explain_no_tokens(remove_first=bool(why_not))
     except DataError as error:
         return TimelineContents(why_not=f"{why_not}The test queries cannot be shown: {error}")
-    why_not += (
-        "The tokens of these answers are not scored. The run was made by an earlier version, or scoring failed; the "
-        "same `video-opd train` command scores them."
-    )
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror or error}"
+        return TimelineContents(why_not=f"{why_not}The test queries cannot be shown: {reason}.")
     return TimelineContents(timelines=timelines, why_not=why_not, videos=videos)
+
+
+def _read_chosen(path: Path) -> tuple[Timelines | None, str]:
+    """The queries that the run chose, None where they cannot be read; and what must be said of the file."""
+    if not path.exists():
+        return None, ""
+    try:
+        timelines = Timelines.from_json(load_json(path.read_bytes()))
+        if (timelines.format or 0) > FORMAT:
+            raise ValueError(f"its format is {timelines.format}, and this version reads up to {FORMAT}")
+    except (OSError, ValueError, RecursionError) as error:
+        return None, f"evaluation/{TIMELINES_FILE} is left out: {error}. "
+    is_scored = not timelines.queries or any(each.tokens for each in timelines.queries)
+    return timelines, "" if is_scored else _explain_no_tokens(remove_first=True)
+
+
+def _explain_no_tokens(*, remove_first: bool) -> str:
+    first = f"remove evaluation/{TIMELINES_FILE} and " if remove_first else ""
+    return (
+        "The tokens of these answers are not scored. Scoring failed or is not finished, or an earlier version made the "
+        f"run. To score them, {first}run the same `video-opd train` command again."
+    )
 
 
 def _choose(run: RunDirectory, manifest: Path, tables: Mapping[str, Any]) -> Timelines:
