@@ -11,7 +11,14 @@ from typing import Any
 from video_opd.errors import DataError
 from video_opd.files.input_records import RecordedInputs
 from video_opd.files.strict_json import load_json
-from video_opd.files.timeline_records import FORMAT, QUERY_KINDS, TIMELINES_FILE, QueryTimeline, Timelines
+from video_opd.files.timeline_records import (
+    FORMAT,
+    NUM_SHOWN,
+    QUERY_KINDS,
+    TIMELINES_FILE,
+    QueryTimeline,
+    Timelines,
+)
 from video_opd.runs import RunDirectory
 
 
@@ -26,8 +33,9 @@ class TimelineContents:
     """The folder that their videos are relative to; None: the run does not say."""
 
     def list_shown(self) -> list[QueryTimeline]:
-        """The queries that a page shows."""
-        return [each for each in self.timelines.queries if each.kind in QUERY_KINDS]
+        """The queries that a page shows: of each kind no more than a run chooses, whatever the file holds."""
+        by_kind = {kind: [each for each in self.timelines.queries if each.kind == kind] for kind in QUERY_KINDS}
+        return [each for queries in by_kind.values() for each in queries[:NUM_SHOWN]]
 
 
 def read_timelines(run: RunDirectory, tables: Mapping[str, Any], recorded: RecordedInputs | None) -> TimelineContents:
@@ -65,8 +73,22 @@ def _read_chosen(path: Path) -> tuple[Timelines | None, str]:
             raise ValueError(f"its format is {timelines.format}, and this version reads up to {FORMAT}")
     except (OSError, ValueError, RecursionError) as error:
         return None, f"evaluation/{TIMELINES_FILE} is left out: {error}. "
-    is_scored = not timelines.queries or any(each.tokens for each in timelines.queries)
-    return timelines, "" if is_scored else _explain_no_tokens(remove_first=True)
+    if timelines.queries and not any(each.tokens for each in timelines.queries):
+        return timelines, _explain_no_tokens(remove_first=True)
+    return timelines, _explain_no_teacher() if _lacks_teacher(timelines) else ""
+
+
+def _lacks_teacher(timelines: Timelines) -> bool:
+    """Whether a teacher answered queries and judged no token."""
+    answered = any(name.startswith("teacher") for each in timelines.queries for name in each.answers)
+    return answered and not any(each.tokens and each.tokens.teacher_logprobs for each in timelines.queries)
+
+
+def _explain_no_teacher() -> str:
+    return (
+        "The teacher did not score the tokens of these answers: which teacher judges an example is known for the "
+        "training examples only."
+    )
 
 
 def _explain_no_tokens(*, remove_first: bool) -> str:
