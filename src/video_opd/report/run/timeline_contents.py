@@ -75,16 +75,14 @@ def _read_chosen(path: Path) -> tuple[Timelines | None, str]:
         return None, f"evaluation/{TIMELINES_FILE} is left out: {error}. "
     if timelines.queries and not any(each.tokens for each in timelines.queries):
         return timelines, _explain_no_tokens(remove_first=True)
-    return timelines, _explain_no_teacher() if _lacks_teacher(timelines) else ""
+    return timelines, _explain_no_teacher(timelines)
 
 
-def _lacks_teacher(timelines: Timelines) -> bool:
-    """Whether a teacher answered queries and judged no token."""
+def _explain_no_teacher(timelines: Timelines) -> str:
+    """Why a teacher answered queries and judged no token; empty where it did, or where there is none."""
     answered = any(name.startswith("teacher") for each in timelines.queries for name in each.answers)
-    return answered and not any(each.tokens and each.tokens.teacher_logprobs for each in timelines.queries)
-
-
-def _explain_no_teacher() -> str:
+    if not answered or any(each.tokens and each.tokens.teacher_logprobs for each in timelines.queries):
+        return ""
     return (
         "The teacher did not score the tokens of these answers: which teacher judges an example is known for the "
         "training examples only."
