@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-NEEDS_BROWSER = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None or sys.platform != "linux", reason="there is no Chromium here"),
-]
+IF_BROWSER_IS_HERE = pytest.mark.skipif(BROWSER is None or sys.platform != "linux", reason="there is no Chromium here")
+NEEDS_BROWSER = [pytest.mark.slow, IF_BROWSER_IS_HERE]
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",

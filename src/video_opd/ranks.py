@@ -100,6 +100,8 @@ class Ranks:
     """A signal that asked this process to stop, where it serves the first one."""
     signal_number: int | None = None
     """On the first process: a signal that asked another one to stop."""
+    has_failed: bool = False
+    """A command has failed. The processes are at different places now, so the job must end."""
     is_asked_for_signals: bool = False
     """The training loop looks at `signal_number` between its steps."""
     reply_timeout: timedelta = field(default_factory=find_reply_timeout)
@@ -115,6 +117,19 @@ class Ranks:
             EngineError: a process has died or does not reply.
             UserError: what the command raised, here or there.
         """
+        before = self.signal_number
+        try:
+            replies = self._collect_replies(command, shares)
+        except BaseException:
+            self.has_failed = True
+            raise
+        while self.offered:
+            self.offered.pop().withdraw()  # whoever replied has mapped what was offered
+        if self.signal_number and not before and not self.is_asked_for_signals:
+            signal.raise_signal(self.signal_number)
+        return replies
+
+    def _collect_replies(self, command: Command, shares: Sequence[Any]) -> list[Any]:
         for rank in range(1, self.size):
             self._send((command, shares[rank]), rank)
         self.is_busy = True
@@ -126,17 +141,12 @@ class Ranks:
             raise self._lost(None, error) from error
         finally:
             self.is_busy = False
-        before = self.signal_number
         for rank in range(1, self.size):
             reply, failure, signal_number = self._receive(rank, self.reply_timeout)
             if failure is not None:
                 raise failure
             self.signal_number = self.signal_number or signal_number  # to one process of the job is to the job
             replies.append(reply)
-        while self.offered:
-            self.offered.pop().withdraw()  # whoever replied has mapped what was offered
-        if self.signal_number and not before and not self.is_asked_for_signals:
-            signal.raise_signal(self.signal_number)
         return replies
 
     def find_neighbours(self) -> None:

@@ -15,7 +15,7 @@ from video_opd.cli import main
 from video_opd.compare import compare, comparison_runs
 from video_opd.compare.compared_run import Run
 from video_opd.compare.comparison_runs import ComparisonRuns
-from video_opd.compare.results import average_ledgers, read_results
+from video_opd.compare.results import read_results
 from video_opd.compare.sentences import write_sentences
 from video_opd.config.comparison_recipe import load_comparison, make_recipe
 from video_opd.config.recipe_file import overlay
@@ -632,8 +632,3 @@ def test_a_collapse_is_a_result_unless_the_recipe_says_that_it_ends_a_run(
         compare(recipe, overlay(shared, tables), tmp_path / "out")
     (watch,) = watches
     assert (watch.stop, watch.window) == (stops, window)
-
-
-def test_a_mean_ledger_keeps_the_most_memory():
-    mean = average_ledgers([{"a": {"b": 1}, "extra_memory_bytes": 5}, {"a": {"b": 3, "c": 4}, "extra_memory_bytes": 9}])
-    assert mean == {"a": {"b": 2, "c": 2}, "extra_memory_bytes": 9}

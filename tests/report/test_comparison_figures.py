@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from video_opd.report.comparison.comparison_figures import Series, Strip, draw_curves, draw_key, spread
+from video_opd.report.comparison.comparison_figures import Strip
+from video_opd.report.curves import Series, draw_curves, draw_key, spread
 from video_opd.report.figures import ReferenceLine, choose_unit
 
 

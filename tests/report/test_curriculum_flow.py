@@ -54,7 +54,7 @@ def test_the_flow_goes_from_the_pool_to_the_update(run: Path) -> None:
     write_round(run, 1, kinds={"anchor": 1, "frontier": 1})
     text = text_of(page_of(run))
     for row in (
-        "In the pool 10 examples The teacher is right 5 examples Kept as anchor 1 examples Kept as frontier 1 examples",
+        "In the pool 10 examples The teacher is right 5 examples Kept as anchor 1 example Kept as frontier 1 example",
         "Asked in training 80 times Suspended: already right 50 times Trained on 30 times",
         "of these after a suspension 10 times",
     ):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,10 +13,10 @@ from pages import Elements
 from test_comparison_report import FULL
 from test_report import answer_row, metrics_row, write_evaluation, write_lines
 
+from browser import BROWSER, FLAGS, IF_BROWSER_IS_HERE
 from video_opd.cli import main
 from video_opd.report import write_comparison_report, write_report
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MARKS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -61,7 +59,7 @@ def test_no_page_holds_a_mark_or_an_element_of_a_file(tmp_path):
         assert not any(name.startswith("on") for name in Elements(text).attributes)
 
 
-@pytest.mark.skipif(BROWSER is None or sys.platform != "linux", reason="there is no Chromium here")
+@IF_BROWSER_IS_HERE
 def test_a_browser_runs_and_fetches_nothing(tmp_path):
     assert BROWSER is not None
     with socket.socket() as listener:
@@ -71,7 +69,7 @@ def test_a_browser_runs_and_fetches_nothing(tmp_path):
         pages = write_hostile_pages(tmp_path, attack(f"http://127.0.0.1:{listener.getsockname()[1]}"))
         whole = tmp_path / "all.html"  # one start of the browser for the three of them
         whole.write_text("".join(f"<iframe src='{page.as_uri()}'></iframe>" for page in pages))
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=1500"]
+        flags = ["--headless", *FLAGS, "--enable-logging=stderr", "--virtual-time-budget=1500"]
         command = [BROWSER, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", whole.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert "iframe" in done.stdout, done.stderr

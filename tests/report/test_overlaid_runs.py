@@ -13,7 +13,9 @@ from test_report import metrics_row, write_evaluation, write_lines
 
 from video_opd.cli import main
 from video_opd.report import write_overlay_report
+from video_opd.report.comparison import overlaid_runs
 from video_opd.report.comparison.overlaid_runs import make_comparison, read_groups
+from video_opd.train.run import MAY_CHANGE
 
 
 def write_run(folder: Path, *, seed: int = 0, rate: float = 0.001, method: str = "opd", miou: float = 0.6) -> Path:
@@ -84,11 +86,37 @@ def test_a_group_is_named_by_what_differs(tmp_path: Path) -> None:
     assert names == ["opd, learning rate 0.001", "opd, learning rate 0.01", "sft, learning rate 0.01"]
     with (runs[2] / "recipe.toml").open("a") as file:
         file.write("[watch]\nwindow = 3\nstop = false\n")
+    assert [group.name for group in read_groups(runs)] == names, "these may change when a run goes on"
+    with (runs[2] / "recipe.toml").open("a") as file:
+        file.write("[teacher]\nprecision = 'float32'\nmodel = 'other'\n")
     assert [group.name for group in read_groups(runs[1:])] == ["opd", "sft"]
     assert [group.name for group in read_groups(runs)] == ["r0.001", "r0.01", "s"], "two recipes are called opd"
     (runs[0] / "recipe.toml").unlink()
     (runs[1] / "recipe.toml").write_text("broken = ")
     assert len(read_groups(runs)) == 3
+
+
+def test_what_may_change_when_a_run_goes_on_makes_no_group_of_its_own(runs: list[Path]) -> None:
+    with (runs[1] / "recipe.toml").open("a") as file:
+        file.write("[data]\nworkers = 3\n[tracker]\nname = 'none'\n[schedule]\nkeep_checkpoints = 2\n")
+    assert [len(group.runs) for group in read_groups(runs)] == [2, 1]
+    assert set(overlaid_runs._FREE_KEYS) == {"name", "seed", *MAY_CHANGE}
+
+
+def test_a_run_that_has_just_begun_does_not_shift_the_times_of_the_others(runs: list[Path]) -> None:
+    (runs[1] / "metrics.jsonl").unlink()
+    (image,) = re.findall(r'aria-label="Reverse KL [^"]*against CPU time">(.*?)</svg>', page_of(runs))
+    marks = re.findall(r"<title>opd, ([\d.]+) s", image)
+    assert marks == ["1", "2", "3", "4"], "of one run, not the mean with a run that has no such step"
+
+
+def test_decoding_counts_with_what_it_took_when_it_was_done(runs: list[Path]) -> None:
+    times = {"seconds_by_phase": {"read": 2.0, "decode": 0.0}, "seconds_to_decode": 3.0}
+    write_lines(runs[2] / "metrics.jsonl", [metrics_row(step, **times) for step in range(1, 5)])
+    grpo = make_comparison(read_groups(runs)).methods["grpo"]
+    assert grpo.curve[-1].seconds is not None
+    assert grpo.curve[-1].seconds.mean == pytest.approx(20.0)
+    assert grpo.ledger.seconds_by_phase == pytest.approx({"read": 8.0, "decode": 12.0})
 
 
 def test_what_was_not_measured_on_the_same_is_said_and_not_put_together(runs: list[Path]) -> None:
@@ -127,6 +155,8 @@ def test_the_command_takes_several_folders(runs: list[Path], tmp_path: Path, ref
     (runs[1] / "comparison.json").write_text("{}")
     assert "only runs can be shown together" in refused("report", *runs)
     assert "given twice" in refused("report", runs[0], runs[0])
+    assert "--videos v with several runs" in refused("report", runs[0], runs[2], "--videos", "v")
+    assert "with a comparison: only the page of one run shows videos" in refused("report", runs[1], "--videos", "v")
 
 
 def test_hostile_names_stay_text(runs: list[Path], tmp_path: Path) -> None:

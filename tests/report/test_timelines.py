@@ -17,12 +17,12 @@ from test_report import metrics_row, write_evaluation, write_lines
 
 from video_opd.cli import main
 from video_opd.data.video.video_io import write_video
-from video_opd.files.timeline_records import Timelines
+from video_opd.files.timeline_records import NUM_SHOWN, Timelines
 from video_opd.grounding import write_predictions
 from video_opd.report import write_report
 from video_opd.report.run import video_frames
 from video_opd.report.run.teacher_sight import FEW, measure_sight
-from video_opd.report.run.video_frames import encode_picture, link_to
+from video_opd.report.run.video_frames import encode_picture, link_to, show_videos
 from video_opd.sample_size import MIN_AGREEING
 
 
@@ -89,9 +89,9 @@ def test_spans_frames_and_tokens_lie_on_one_axis(run: Path) -> None:
         "annotated 2–4 s teacher 2–4 s, IoU 1.00 before no span: no numbers after 2–6 s, IoU 0.50",
         "The IoU rose most from before training to after. Of 40 test queries.",
         "Of 12 of 40 test queries, those that the teacher was asked.",
-        "Drawn with seed 3, before any answer was looked at.",
+        "Drawn with seed 3 before any answer was looked at. Those shown above are left out.",
         "advantage −4.000, log-prob of the sampler −0.250, of the learner −0.250, of the teacher −4.250, "
-        "of the teacher without the video −2.000, digit of a time",
+        "of the teacher without the video −2.000, digits of times",
         "before no idea after 2 - 6",
     ):
         assert words in text
@@ -143,6 +143,46 @@ def test_without_the_folder_of_the_videos_it_is_asked_for(run: Path, videos: Pat
     check_that_it_loads_and_runs_nothing(page)
     assert main(["report", str(run), "--videos", str(moved)]) == 0
     assert "./../moved/a.mp4" in (run / "report.html").read_text()
+
+
+def test_paths_that_the_system_refuses_leave_a_sentence(run: Path, tmp_path: Path) -> None:
+    long = "/" + "x" * 256
+    write_timelines(run, query("q1", "a.mp4"))
+    (run / "recipe.toml").write_text(f'[data]\nvideos = "{long}"\ntest = "{long}"\n')
+    assert "cannot be used (File name too long). Write the report again" in text_of(page_of(run))
+    (run / "evaluation" / "timelines.json").unlink()
+    (run / "evaluation" / "student-after.predictions.jsonl").touch()
+    assert "The test queries cannot be shown: /xxx" in text_of(page_of(run))
+
+
+def test_queries_without_tokens_and_those_of_a_newer_version_are_said_to_be_so(run: Path) -> None:
+    write_timelines(run, query("q1", "a.mp4"))
+    assert "are not scored" not in text_of(page_of(run, run))
+    write_timelines(run, query("q1", "a.mp4", tokens=None))
+    assert "remove evaluation/timelines.json and run the same `video-opd train`" in text_of(page_of(run, run))
+    found = json.loads((run / "evaluation" / "timelines.json").read_text())
+    (run / "evaluation" / "timelines.json").write_text(json.dumps(found | {"format": 2}))
+    assert "is left out: its format is 2, and this version reads up to 1" in text_of(page_of(run))
+
+
+def test_a_teacher_that_answered_and_judged_nothing_is_explained(run: Path) -> None:
+    unjudged = query("q1", "a.mp4")["tokens"] | {"teacher_logprobs": [], "blind_logprobs": []}
+    write_timelines(run, query("q1", "a.mp4", tokens=unjudged))
+    text = text_of(page_of(run, run))
+    assert "which teacher judges an example is known for the training examples only." in text
+    assert "are not scored" not in text
+    write_timelines(run, query("q1", "a.mp4", tokens=unjudged, answers={}))
+    assert "which teacher judges" not in text_of(page_of(run, run)), "this run has no teacher"
+
+
+def test_a_page_shows_no_more_queries_of_a_kind_than_a_run_chooses(run: Path) -> None:
+    write_timelines(run, *(query(f"q{n}", "a.mp4", kind) for n in range(9) for kind in ("improved", "hurt")))
+    assert page_of(run, run).count("what happens in") == 2 * NUM_SHOWN
+
+
+def test_without_queries_nothing_is_decoded(run: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("video_opd.data.video.decoding_workers.DecodingWorkers", None)
+    assert show_videos([], videos, run / "report.html") == {}
 
 
 def test_an_older_run_is_shown_without_tokens(run: Path, tmp_path: Path) -> None:

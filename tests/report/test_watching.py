@@ -17,11 +17,12 @@ import pytest
 from pages import text_of
 from rich.console import Console
 from test_report import metrics_row, write_evaluation, write_lines
+from test_timelines import query, write_timelines
 
 from video_opd.cli import main
 from video_opd.consoles import EscapingConsole
-from video_opd.report.run import live_view
-from video_opd.report.run.live_view import LivePage, draw_sparkline, watch_run
+from video_opd.report.run import live_view, run_page
+from video_opd.report.run.live_view import LivePage, describe_end, describe_silence, draw_sparkline, watch_run
 from video_opd.report.run.run_follower import RunFollower
 
 
@@ -74,8 +75,9 @@ def test_only_what_is_new_is_read(run: Path) -> None:
         file.write(line[:20])
     assert follower.read_new() == []
     with (run / "metrics.jsonl").open("a") as file:
-        file.write(f"{line[20:]}broken\n[]\n")
+        file.write(f"{line[20:]}broken\n")  # the last line may be what a power cut left
     assert [row.step for row in follower.read_new()] == [4]
+    assert follower.read_new() == []
     assert follower.seconds_per_step == 1.0
     write_lines(run / "new", [metrics_row(1), metrics_row(2)])
     (run / "new").replace(run / "metrics.jsonl")  # a resume drops the rows after its checkpoint
@@ -97,7 +99,9 @@ def test_whether_a_process_works_on_the_run(run: Path, dead: int) -> None:
     assert follower.find_life() is False
     hold(run, os.getpid(), host="elsewhere")
     assert follower.find_life() is None
-    for text in ("", "{", "[]", '{"pid": "1", "host": "x"}', '{"host": 1}'):
+    (run / ".run.lock").write_text("")
+    assert follower.find_life() is False, "nobody holds it, though the process that did may live on"
+    for text in ("{", "[]", '{"pid": "1", "host": "x"}', '{"host": 1}'):
         (run / ".run.lock").write_text(text)
         assert follower.find_life() is None
     (run / ".run.lock").unlink()
@@ -136,11 +140,27 @@ def test_a_run_whose_process_has_ended_is_waited_for_and_then_called_so(
         time.sleep(0.02)
 
     ended = watch_run(run, make_console()[0], sleep=look)
-    assert ended == "no process works on the run; its last step was 3 of 40. The same command goes on with it"
+    goes_on = "he `video-opd train` command that began it goes on with it"
+    assert ended == f"no process works on the run; its last step was 3 of 40. T{goes_on}"
     assert looks[-1] - looks[0] > 0.02
     hold(run, os.getpid(), host="elsewhere")  # of another machine nothing is known but that the run is at its end
     append(run, 40)
     assert watch_run(run, make_console()[0]).startswith("the run has finished after step 40")
+    (run / "recipe.toml").write_text("[training]\nsteps = 40\n[data]\ntest = 'test.jsonl'\n")
+    follower = RunFollower(run)
+    follower.read_new()
+    assert describe_end(follower).endswith(f"40 of 40, and the student is not evaluated yet. T{goes_on}")
+    write_evaluation(run, "student-after", 0.5, 40)
+    assert describe_end(follower).startswith("the run has finished after step 40")
+
+
+def test_where_nothing_says_how_many_steps_there_are_nothing_is_said_of_an_end(run: Path, dead: int) -> None:
+    hold(run, dead)
+    (run / "recipe.toml").write_text("[training]\nlearning_rate = 0.1\n")
+    follower = RunFollower(run)
+    follower.read_new()
+    ended = describe_end(follower)
+    assert ended.startswith("no process works on the run; its last step was 3. If it is not finished, the `video-opd")
 
 
 def test_a_run_that_is_silent_for_long_is_said_to_be_dead_or_busy_once(run: Path, dead: int) -> None:
@@ -153,7 +173,12 @@ def test_a_run_that_is_silent_for_long_is_said_to_be_dead_or_busy_once(run: Path
         hold(run, dead)
 
     watch_run(run, console, sleep=script(lambda: None, finish))
-    assert out.getvalue().count("no new row for 3 min 20 s; a step takes 1.0 s: the run is evaluating") == 1
+    told = "no new row for 3 min 20 s; a step takes 1.0 s; its process lives: the run is evaluating, selecting"
+    assert out.getvalue().count(told) == 1
+    os.utime(run / "metrics.jsonl", (past, past))
+    assert describe_silence(RunFollower(run)).endswith("; no process works on the run")
+    hold(run, dead, host="elsewhere")
+    assert describe_silence(RunFollower(run)).endswith("saving, or its process has ended")
     os.utime(run / "metrics.jsonl", (time.time() - 50,) * 2)
     console, out = make_console()
     watch_run(run, console)
@@ -202,14 +227,19 @@ def test_ctrl_c_ends_the_watch_in_one_line(run: Path, capsys: Any, monkeypatch: 
 
     monkeypatch.setattr(live_view.time, "sleep", interrupt)
     monkeypatch.setattr(live_view, "watch_run", lambda *given: watch_run(*given, sleep=interrupt))
-    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    monkeypatch.setattr(run_page, "show_videos", lambda *_: pytest.fail("videos are decoded after Ctrl-C"))
+    monkeypatch.setattr(LivePage, "write_if_due", lambda _: None)
+    (run / "evaluation").mkdir()
+    write_timelines(run, query("q1", "a.mp4"))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert main(["watch", str(run), "--page"]) == 0
     captured = capsys.readouterr()
     assert f"{run}: no longer watching; the run is not touched.\n{run}/live.html\n" in captured.out
     assert captured.err == ""
     assert "refresh" not in (run / "live.html").read_text()
+    assert "No frames: the watch was stopped before they were looked at." in (run / "live.html").read_text()
     (run / "live.html").unlink()
-    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_a_terminal_shows_a_few_lines_that_change(run: Path, dead: int) -> None:

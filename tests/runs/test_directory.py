@@ -186,6 +186,7 @@ def test_the_same_process_is_refused_too_and_the_lock_ends_with_the_block(tmp_pa
         with pytest.raises(ConfigurationError, match="in use by another process"):
             open_run(tmp_path)
     open_run(tmp_path)
+    assert (tmp_path / ".run.lock").read_bytes() == b"", "this process lives on and works on it no more"
 
 
 @pytest.mark.parametrize("lock", ["", '{"ho', '{"host": "node-1", "pi'])

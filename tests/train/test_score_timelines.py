@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from test_training_job import communicate, launch
 
 from video_opd.config.recipe_file import load_recipe
+from video_opd.errors import DataError
 from video_opd.files.timeline_records import TIMELINES_FILE, Timelines
+from video_opd.methods.teachers import OneTeacher
+from video_opd.policy.load import Policy
+from video_opd.policy.read import Reading
+from video_opd.ranks import Ranks
 from video_opd.train import run as run_module
 from video_opd.train.run import run_recipe
 
@@ -78,3 +86,70 @@ def test_what_is_scored_is_not_scored_again(finished, monkeypatch):
     monkeypatch.setattr(run_module, "write_report", lambda _: None)
     monkeypatch.setattr("video_opd.train.score_timelines._Scoring.score", lambda _: pytest.fail("scored again"))
     run_recipe(load_recipe(finished / "recipe.toml"), finished / "run")
+
+
+def forget_tokens(finished: Path, run: Path) -> Path:
+    """A copy of the run, as it was before its tokens were scored."""
+    shutil.copytree(finished / "run", run)
+    (run / "evaluation" / TIMELINES_FILE).unlink()
+    return run
+
+
+@pytest.mark.long
+@pytest.mark.skipif(find_spec("accelerate") is None, reason="sharding needs accelerate")
+def test_a_process_that_fails_here_ends_its_job_and_the_next_start_ends_the_run(finished, tmp_path):
+    run = forget_tokens(finished, tmp_path / "run")
+    failure = {"rank": 1, "what": "oom", "at": "score", "times": 99}
+    command = [json.dumps(failure), "train", finished / "recipe.toml", "--out", run]
+    job = launch(tmp_path / "job", [command])
+    out, err = communicate(job, 120)
+    assert json.loads(out.splitlines()[-1]) == [2], err
+    assert "the memory of the device is full on process 2 of 2" in err
+    found = read(run)
+    assert found.num_queries == 4
+    assert not any(each.tokens for each in found.queries)
+    (run / "report.html").unlink()
+    run_recipe(load_recipe(finished / "recipe.toml"), run)
+    assert "remove evaluation/timelines.json and run the same" in (run / "report.html").read_text()
+
+
+def test_in_a_job_a_failure_outside_its_commands_is_harmless(finished, tmp_path, monkeypatch):
+    ranks = Ranks(rank=0, size=1)
+    monkeypatch.setattr("video_opd.train.score_timelines.current_job", lambda: ranks)
+
+    def fail(*_: object) -> None:
+        raise ValueError("a bug of ours")
+
+    monkeypatch.setattr("video_opd.train.score_timelines._Scoring.score", fail)
+    run_recipe(load_recipe(finished / "recipe.toml"), forget_tokens(finished, tmp_path / "run"))
+    with pytest.raises(ValueError, match="a bug"):
+        ranks.call(fail, [None])
+    with pytest.raises(ValueError, match="a bug"):
+        run_recipe(load_recipe(finished / "recipe.toml"), forget_tokens(finished, tmp_path / "other"))
+
+
+def test_where_no_teacher_can_be_chosen_the_tokens_are_scored_without_one(finished, tmp_path, monkeypatch, caplog):
+    def refuse(*_: object) -> None:
+        raise DataError("example q1 is in no teacher's score file", reason="it is not known", remedy="score it")
+
+    sizes = []
+
+    def read_prompts(self: Policy, prompts: list, **options: bool) -> Reading:
+        sizes.append(len(prompts))
+        return read_really(self, prompts, **options)
+
+    read_really = Policy.read
+    monkeypatch.setattr(OneTeacher, "__call__", refuse)
+    monkeypatch.setattr(Policy, "read", read_prompts)
+    run = forget_tokens(finished, tmp_path / "run")
+    recipe = load_recipe(finished / "recipe.toml")
+    text = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(text.replace("micro_batch_size = 4", "micro_batch_size = 3"))
+    training = recipe.training.model_copy(update={"micro_batch_size": 3})
+    run_recipe(recipe.model_copy(update={"training": training}), run)
+    assert caplog.text.count("without the teacher's log-probs: example q1 is in no teacher's score file") == 1
+    for each in read(run).queries:
+        assert each.tokens is not None
+        assert each.tokens.student_logprobs
+        assert each.tokens.teacher_logprobs == each.tokens.blind_logprobs == []
+    assert sizes == [4, 3, 1], "the teacher is asked as in an evaluation; what is scored is read as in training"

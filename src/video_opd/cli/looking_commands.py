@@ -231,13 +231,19 @@ def report(
     """
     from video_opd.report import write_comparison_report, write_overlay_report, write_report
 
+    is_comparison = (runs[0] / "comparison.json").exists()
+    if videos is not None and (len(runs) > 1 or is_comparison):
+        raise ConfigurationError(
+            f"--videos {videos} with {'several runs' if len(runs) > 1 else 'a comparison'}",
+            reason="only the page of one run shows videos",
+            remedy="leave out --videos, or name the folder of one run",
+        )
     if len(runs) > 1:
         page = out or Path("runs.html")
         with explain_write_errors(page):
             show(write_overlay_report(runs, page))
         return 0
     page = out or runs[0] / "report.html"
-    is_comparison = (runs[0] / "comparison.json").exists()
     with explain_write_errors(page):
         show(write_comparison_report(runs[0], page) if is_comparison else write_report(runs[0], videos, page))
     return 0

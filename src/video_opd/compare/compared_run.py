@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -20,8 +19,10 @@ from video_opd.grounding import read_predictions, score
 from video_opd.runs import RunDirectory, read_journal
 from video_opd.runs.evaluation_files import list_validations, read_evaluation
 from video_opd.runs.round_files import read_cost_of_selection
+from video_opd.runs.run_costs import Clock, add_up_costs, measure_time
 
 _RESTORE = "restore it from a copy, or move the folder of this run away and run the same command: it is done again"
+_CLOCKS: tuple[Clock, ...] = get_args(Clock)
 _ALWAYS = ("seconds_by_phase", "cpu_seconds_by_phase")
 _SOMETIMES = (
     "seconds_to_decode", "num_prompts", "num_answer_tokens", "extra_memory_bytes", "model_bytes", "work",
@@ -91,10 +92,10 @@ class Run:
         return rows
 
     @cached_property
-    def selection_cost(self) -> tuple[dict[int, float], dict[int, float]]:
-        """Seconds and CPU seconds of scoring for a curriculum, by the step before which that was done."""
+    def selection_cost(self) -> dict[Clock, dict[int, float]]:
+        """By clock: the time of scoring for a curriculum, by the step before which that was done."""
         rounds = self.directory.rounds
-        return read_cost_of_selection(rounds, "seconds"), read_cost_of_selection(rounds, "cpu_seconds")
+        return {clock: read_cost_of_selection(rounds, clock) for clock in _CLOCKS}
 
     @cached_property
     def curve(self) -> list[dict[str, float]]:
@@ -103,11 +104,7 @@ class Run:
         Raises:
             DataError: a file of the run is damaged, or there is no evaluation.
         """
-        seconds, cpu_seconds = {0: 0.0}, {0: 0.0}
-        for row in self.rows:
-            step, selecting = row["step"], [cost.get(row["step"] - 1, 0.0) for cost in self.selection_cost]
-            seconds[step] = seconds[step - 1] + selecting[0] + sum(_seconds(row).values())
-            cpu_seconds[step] = cpu_seconds[step - 1] + selecting[1] + sum(row["cpu_seconds_by_phase"].values())
+        seconds, cpu_seconds = (measure_time(self.rows, self.selection_cost[clock], clock) for clock in _CLOCKS)
         points = []
         for step, path in list_validations(self.directory.evaluation).items():
             if step not in seconds:
@@ -149,22 +146,9 @@ class Run:
     @cached_property
     def ledger(self) -> dict[str, Any]:
         """Return what the run cost: time, memory and work of the models."""
-        work: dict[str, Counter[str]] = {}
-        for row in self.rows:
-            for who, counts in row.get("work", {}).items():
-                work.setdefault(who, Counter()).update(counts)
-        selecting = [[{"select": cost} for cost in costs.values()] for costs in self.selection_cost]
         updates = load_toml(self.directory.recipe.read_text(encoding="utf-8"))["training"]["updates_per_batch"]
-        return {
-            "optimiser_steps": updates * sum(row.get("num_answer_tokens", 0) > 0 for row in self.rows),
-            "examples": sum(row.get("num_prompts", 0) for row in self.rows),
-            "answer_tokens_learned_from": sum(row.get("num_answer_tokens", 0) for row in self.rows),
-            "work": {who: dict(counts) for who, counts in work.items()},
-            "seconds_by_phase": _totals([*map(_seconds, self.rows), *selecting[0]]),
-            "cpu_seconds_by_phase": _totals([*(row["cpu_seconds_by_phase"] for row in self.rows), *selecting[1]]),
-            "extra_memory_bytes": max((row.get("extra_memory_bytes", 0) for row in self.rows), default=0),
-            "model_bytes": max((sum(row.get("model_bytes", {}).values()) for row in self.rows), default=0),
-        }
+        steps = updates * sum(row.get("num_answer_tokens", 0) > 0 for row in self.rows)
+        return {"optimiser_steps": steps} | add_up_costs(self.rows, self.selection_cost)
 
     def read_data_sha256(self) -> str:
         """Of the manifests the run was trained with."""
@@ -196,16 +180,3 @@ def _find_fault(row: Mapping[str, Any], step: int) -> str:
 
 def _damaged(path: Path, reason: str) -> DataError:
     return DataError(f"{path} is damaged", reason=reason, remedy=_RESTORE)
-
-
-def _seconds(row: Mapping[str, Any]) -> dict[str, float]:
-    """Wall seconds by phase, with decoding at what it cost when it was done: runs of a comparison share it."""
-    by_phase: dict[str, float] = row["seconds_by_phase"]
-    return by_phase | {"decode": row.get("seconds_to_decode", by_phase.get("decode", 0.0))}
-
-
-def _totals(tables: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    totals: Counter[str] = Counter()
-    for table in tables:
-        totals.update(table)
-    return dict(totals)

@@ -30,8 +30,9 @@ from video_opd.policy.description import require_device
 from video_opd.ranks import join_job, num_started
 from video_opd.report import write_comparison_report
 from video_opd.report.page import refuse_foreign_page
-from video_opd.runs.directory import RunDirectory, RunInUse
+from video_opd.runs.directory import RunDirectory
 from video_opd.runs.inputs_file import read_inputs
+from video_opd.runs.run_lock import RunInUse
 from video_opd.train.build import describe_environment, find_device, prepare_compute, prepare_data, resolve_checkpoints
 from video_opd.train.changed_inputs import refuse_changes
 from video_opd.train.early_checks import refuse_early, refuse_unfit_job

@@ -13,6 +13,7 @@ from video_opd.compare.sentences import write_sentences
 from video_opd.config.comparison_recipe import ComparisonRecipe
 from video_opd.files.comparison_records import Comparison
 from video_opd.files.toml_text import load_toml
+from video_opd.runs.run_costs import average_ledgers
 
 
 def read_results(recipe: ComparisonRecipe, finals: Sequence[Run], sweep: Sequence[Run]) -> dict[str, Any]:
@@ -127,15 +128,3 @@ def _summarise_method(runs: Sequence[Run], target_miou: float | None) -> dict[st
 def _find_target(curve: Sequence[dict[str, float]], target_miou: float) -> dict[str, float] | None:
     """Find the first evaluation with a validation mIoU of at least the target; None: there is none."""
     return next((dict(point) for point in curve if point["miou"] >= target_miou), None)
-
-
-def average_ledgers(ledgers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The mean of numbers in the same places of nested tables; of memory, the most."""
-    mean: dict[str, Any] = {}
-    for key in dict.fromkeys(key for ledger in ledgers for key in ledger):
-        values = [ledger.get(key, 0) for ledger in ledgers]
-        if any(isinstance(value, dict) for value in values):
-            mean[key] = average_ledgers([value for value in values if isinstance(value, dict)])
-        else:
-            mean[key] = max(values) if key in ("extra_memory_bytes", "model_bytes") else sum(values) / len(values)
-    return mean

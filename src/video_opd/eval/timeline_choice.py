@@ -4,18 +4,25 @@ some at random. Also which queries are asked and scored again at the end of a ru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from video_opd.files.timeline_records import FORMAT, QUERY_KINDS, ModelAnswer, QueryKind, QueryTimeline, Timelines
+from video_opd.files.timeline_records import (
+    FORMAT,
+    NUM_SHOWN,
+    QUERY_KINDS,
+    ModelAnswer,
+    QueryKind,
+    QueryTimeline,
+    Timelines,
+)
 from video_opd.grounding import ParsedAnswer, best_iou, parse_answer, read_answers, temporal_iou
 from video_opd.seeds import derive_seed
 from video_opd.types import Example
 
 BEFORE, AFTER = "student-before", "student-after"
-NUM_SHOWN = 4
-"""Queries of each kind."""
 NUM_SAMPLED = 12
 """Queries that are drawn at random. What is said of all test queries is measured on them."""
 
@@ -112,7 +119,7 @@ def choose_timelines(examples: Sequence[Example], texts: AnswerTexts, seed: int)
     chosen: dict[str, QueryKind] = {}
     for kind in QUERY_KINDS:
         fitting = (id for id in _rank(kind, known, ids, sample) if id not in chosen)
-        chosen |= dict.fromkeys(_take(fitting, NUM_SHOWN), kind)
+        chosen |= dict.fromkeys(list(islice(fitting, NUM_SHOWN)), kind)
     return Timelines(
         format=FORMAT,
         seed=seed,
@@ -148,7 +155,3 @@ def _rank(kind: QueryKind, known: Mapping[str, _Answered], ids: Sequence[str], s
         id: sign * (known[id].find_iou(AFTER) - known[id].find_iou(BEFORE)) for id in ids if BEFORE in known[id].texts
     }
     return sorted((id for id, value in gain.items() if value > 0), key=lambda id: -gain[id])
-
-
-def _take(ids: Iterable[str], count: int) -> list[str]:
-    return [id for _, id in zip(range(count), ids, strict=False)]

@@ -20,6 +20,8 @@ TIMELINES_FILE = "timelines.json"
 QueryKind = Literal["improved", "hurt", "disagreed", "random"]
 """Why a query is shown: the answer to it became much better or much worse, it is far from the teacher's, or chance."""
 QUERY_KINDS: tuple[QueryKind, ...] = get_args(QueryKind)
+NUM_SHOWN = 4
+"""Queries of each kind."""
 
 
 class ModelAnswer(WrittenRecord):

@@ -1,4 +1,4 @@
-"""One HTML page that shows what a run did, made from its folder alone. No torch."""
+"""HTML pages that show runs and comparisons, made from what lies on the disk. No torch."""
 
 from video_opd.report.comparison.comparison_page import write_comparison_report
 from video_opd.report.comparison.overlay_page import write_overlay_report

@@ -1,4 +1,7 @@
-"""What every page has in common: templates filled in and written as one file that loads and runs nothing."""
+"""What every page has in common: a template is filled in and written as one file.
+
+A page loads nothing from the network. It runs no script, or one that stands in it and is allowed by its hash.
+"""
 
 from __future__ import annotations
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import get_args
 
 from video_opd.files.run_records import TEACHER_CHANGE, StepMetrics, StepPhase
+from video_opd.runs.run_costs import SELECT
 
-SELECT = "select"
-"""Scoring models for a curriculum."""
 _BATCH: tuple[str, ...] = get_args(StepPhase)
 """The place of each is the number of its colour."""
 _REST = 7

@@ -10,33 +10,26 @@ here ever deletes anything.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any
+from typing import Any
 
 from video_opd.errors import ConfigurationError
 from video_opd.files.durable import sync_folder, write_durably
-from video_opd.files.strict_json import load_json
 from video_opd.files.toml_text import load_toml
 from video_opd.redaction import redact
+from video_opd.runs.run_lock import LOCK, hold_run, is_lock, refuse_held
 
-LOCK = ".run.lock"
 _RECIPE_SHA256 = ".recipe.sha256"  # file with the hash of recipe.toml as it was written here
 
 _NUM_DIFFERENCES_SHOWN = 8
-
-
-class RunInUse(ConfigurationError):
-    """Another process holds the run's folder."""
 
 
 _log = logging.getLogger(__name__)
@@ -82,7 +75,7 @@ class RunDirectory:
 
     @property
     def evaluation(self) -> Path:
-        """Folder of evaluation results, one JSON file each."""
+        """Folder of evaluations, with a file of scores and one of answers each; and `timelines.json`."""
         return self.path / "evaluation"
 
     @property
@@ -129,7 +122,7 @@ class RunDirectory:
         """
         with _explain_failures(path):
             _refuse_strangers(path, recipe_toml)
-            _refuse_held(path)
+            refuse_held(path)
             run = cls(path)
             if run.recipe.exists() and run.has_begun:
                 _refuse_other_recipe(run.recipe, recipe_toml, ignore_keys, younger_keys)
@@ -163,7 +156,7 @@ class RunDirectory:
                 _refuse_strangers(path, recipe_toml)
                 path.mkdir(parents=True, exist_ok=True)
                 sync_folder(path.parent)
-                held.enter_context(_lock(path))
+                held.enter_context(hold_run(path))
                 run = cls(path, resumed=(path / "recipe.toml").exists())
                 if run.resumed and run.has_begun:
                     _refuse_other_recipe(run.recipe, recipe_toml, ignore_keys, younger_keys)
@@ -200,7 +193,7 @@ def _refuse_strangers(path: Path, recipe_toml: str) -> None:
         return
     run, digest = RunDirectory(path), path / _RECIPE_SHA256
     recorded = digest.read_bytes() if digest.is_file() else b""
-    if not _is_lock(path / LOCK):
+    if not is_lock(path / LOCK):
         strangers = [LOCK]
     elif recorded and not re.fullmatch(b"[0-9a-f]{64}", recorded):
         strangers = [_RECIPE_SHA256]
@@ -227,68 +220,6 @@ def _refuse_strangers(path: Path, recipe_toml: str) -> None:
             reason="it has no recipe.toml, so it is not the folder of a run, and a run does not mix with other files",
             remedy="Choose an empty or a new folder with --out",
         )
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold the folder's lock. It belongs to the open file, so it ends with the process and cannot go stale.
-
-    Worker processes forked meanwhile share the open file, and hold the lock for as long as they outlive their parent.
-    The file stays when the lock is released: removing it would let two processes lock two files of the same name.
-    """
-    with (path / LOCK).open("a+", encoding="utf-8") as file:
-        _hold(file, path)
-        file.truncate(0)
-        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "boot_id": _read_boot_id()}, file)
-        file.flush()
-        yield
-
-
-def _is_lock(path: Path) -> bool:
-    """Whether a file is a run's lock, or not there, or was just made; and not another file of that name."""
-    try:
-        text = path.read_bytes()
-        return not text or load_json(text).keys() >= {"host", "pid"}
-    except FileNotFoundError:
-        return True
-    except (ValueError, AttributeError):
-        return b'{"host": "'.startswith(text[:10])  # a kill cut it short
-
-
-def _refuse_held(path: Path) -> None:
-    """Say that another process holds the folder, and leave its lock as it is."""
-    if (path / LOCK).is_file():
-        with (path / LOCK).open("rb") as file:
-            _hold(file, path)
-
-
-def _hold(file: IO[Any], path: Path) -> None:
-    """Take the lock on an open lock file until that is closed."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RunInUse(
-            f"run folder {path} is in use by {_read_holder(path / LOCK)}",
-            reason="two processes that write to the same run would damage it",
-            remedy="Wait for that process, stop it, or choose another folder with --out",
-        ) from None
-
-
-def _read_holder(lock: Path) -> str:
-    """Who wrote the lock file, for the message only; the lock itself is the kernel's."""
-    try:
-        holder = load_json(lock.read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']}"
-    except (ValueError, KeyError, TypeError):  # it has locked the file and not yet written its name
-        return "another process"
-
-
-def _read_boot_id() -> str | None:
-    """Tells apart two lives of one machine, in which one process id means two processes."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return None
 
 
 def _refuse_other_recipe(

@@ -1,7 +1,8 @@
 """At the end of a run, while student and teacher are in memory: some answers to test queries, scored token by token.
 
 The report shows them. Nothing of the run depends on them: no weight, no metric and no random draw. If this fails, the
-run has its result all the same, and the report shows the queries without their tokens.
+run has its result all the same, and the report shows the queries without their tokens. Only a job whose processes have
+lost each other must end: the same command then finds the queries without tokens, and finishes the run.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 
 from video_opd.data.ablated_prompts import remove_video
-from video_opd.errors import UserError
+from video_opd.errors import DataError, UserError
 from video_opd.eval.ask import ask_and_keep, ask_in_batches, greedy_texts, render_batches
 from video_opd.eval.timeline_choice import choose_timelines, read_texts
 from video_opd.files.durable import write_durably
@@ -22,6 +24,7 @@ from video_opd.methods.teachers import at_temperature
 from video_opd.policy.load import Policy
 from video_opd.policy.ranked_policy import DealtPrompts
 from video_opd.policy.read import Reading
+from video_opd.ranks import current_job
 from video_opd.runs.directory import RunDirectory
 from video_opd.train.build_inputs import PromptMemories, make_source
 from video_opd.train.run_parts import RunParts
@@ -44,14 +47,27 @@ def score_timelines(parts: RunParts, run: RunDirectory, memories: PromptMemories
     if not parts.data.test or path.exists():
         return
     try:
-        found = _Scoring(parts, run, memories).score()
-        write_durably(path, (json.dumps(found.to_json()) + "\n").encode())
+        scoring = _Scoring(parts, run, memories)
+        if current_job() is not None:  # a failure may end the job; the next start must not fail here again
+            _write(path, scoring.choose())
+        _write(path, scoring.score())
     except Exception as error:  # whatever it is, the run has its result
+        if _has_job_failed():
+            raise
         _log.warning(
             "the report shows the answers to test queries without their tokens, because scoring them failed: %s",
             error,
             exc_info=None if isinstance(error, UserError) else error,
         )
+
+
+def _write(path: Path, timelines: Timelines) -> None:
+    write_durably(path, (json.dumps(timelines.to_json()) + "\n").encode())
+
+
+def _has_job_failed() -> bool:
+    job = current_job()
+    return job is not None and job.has_failed
 
 
 class _Scoring:
@@ -65,15 +81,19 @@ class _Scoring:
             max_new_tokens=parts.recipe.answers.max_new_tokens, greedy=True, temperature=temperature
         )
         self.teacher = parts.models.teacher and at_temperature(parts.models.teacher, temperature)
+        self.is_warned = False
         self.starts = parts.data.source.renderer.template.answer_starts
+
+    def choose(self) -> Timelines:
+        """The queries to show, by the answers that are known so far."""
+        return choose_timelines(self.parts.data.test, self.texts, self.recipe.seed)
 
     def score(self) -> Timelines:
         """The queries to show, with the tokens of the student's answers."""
-        tests, seed = self.parts.data.test, self.recipe.seed
-        found = choose_timelines(tests, self.texts, seed)
+        found = self.choose()
         if missing := self._list_missing_teachers():
             self._ask_teachers(missing, self._find(found))
-            found = choose_timelines(tests, self.texts, seed)  # now it is known where student and teacher differ
+            found = self.choose()  # now it is known where student and teacher differ
         judged = self._judge(self._find(found))
         queries = [
             each.model_copy(update={"tokens": judged[each.id]}) if each.id in judged else each for each in found.queries
@@ -109,7 +129,7 @@ class _Scoring:
             batches = render_batches(
                 examples,
                 source,
-                batch_size=self.recipe.compute.evaluation_batch_size,
+                batch_size=self.parts.learner.settings.micro_batch_size,  # the teacher scores them as in training
                 num_readers=student.num_readers,
             )
             asked = list(ask_in_batches(student, batches, self._judge_reading))
@@ -120,9 +140,26 @@ class _Scoring:
         groups = student.answer(reading, sampling=self.sampling)
         mine = student.score(reading, groups, temperature=self.sampling.temperature)
         prompts = reading.prompts
-        theirs = self.teacher(prompts, groups) if self.teacher else None
-        blind = self.teacher(_remove_videos(prompts), groups) if self.teacher else None
+        theirs = self._ask_judge(prompts, groups)
+        blind = None if theirs is None else self._ask_judge(_remove_videos(prompts), groups)
         return [(group.prompt_id, self._describe(group, row, mine, theirs, blind)) for row, group in enumerate(groups)]
+
+    def _ask_judge(self, prompts: Sequence[Prompt], groups: Sequence[AnswerGroup]) -> TokenScores | None:
+        """Score some answers by the teacher; None where no teacher can be chosen for one of their queries.
+
+        Rules that choose one of several teachers, by score files or by sources, need to know training examples only.
+        """
+        if self.teacher is None:
+            return None
+        try:
+            return self.teacher(prompts, groups)
+        except DataError as error:
+            if _has_job_failed():
+                raise
+            if not self.is_warned:
+                _log.warning("the report shows answers to test queries without the teacher's log-probs: %s", error)
+            self.is_warned = True
+            return None
 
     def _describe(
         self, group: AnswerGroup, row: int, mine: TokenScores, theirs: TokenScores | None, blind: TokenScores | None

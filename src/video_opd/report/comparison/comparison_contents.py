@@ -14,12 +14,13 @@ from video_opd.files.comparison_records import Comparison, Difference, MethodRes
 from video_opd.files.run_records import EvaluationReport
 from video_opd.report.visible_text import make_visible
 from video_opd.runs import read_json
+from video_opd.runs.run_costs import Clock
 from video_opd.sample_size import MIN_QUERIES
 
 _LONGEST_NAME, _LONGEST_SENTENCE = 80, 400
 _SENTENCES = ("sentences", "convention")
 
-CLOCKS = {"cpu_seconds": "CPU time", "seconds": "training time"}
+CLOCKS: dict[Clock, str] = {"cpu_seconds": "CPU time", "seconds": "training time"}
 """By key of comparison.json: the clocks that training can be measured by."""
 
 
@@ -54,9 +55,9 @@ def _make_texts_visible(value: Any, longest: int = _LONGEST_NAME) -> Any:
     return value
 
 
-def choose_clock(found: Comparison) -> str:
-    """A key of `CLOCKS`."""
-    return found.time if found.time in CLOCKS else "seconds"
+def choose_clock(found: Comparison) -> Clock:
+    """The clock that training is measured by."""
+    return "cpu_seconds" if found.time == "cpu_seconds" else "seconds"
 
 
 def find_student_before(found: Comparison) -> EvaluationReport | None:

@@ -20,7 +20,7 @@ from video_opd.report.comparison.comparison_contents import (
     read_comparison,
     seconds_by_phase,
 )
-from video_opd.report.comparison.comparison_figures import Series, draw_curves, draw_key
+from video_opd.report.curves import Series, draw_curves, draw_key
 from video_opd.report.figures import Figure, ReferenceLine, choose_unit, shorten
 from video_opd.report.page import fill, write_page
 from video_opd.report.phases import SELECT

@@ -17,7 +17,8 @@ from video_opd.report.comparison.comparison_contents import (
     seconds_by_phase,
     seconds_until,
 )
-from video_opd.report.comparison.comparison_figures import Strip, draw_key
+from video_opd.report.comparison.comparison_figures import Strip
+from video_opd.report.curves import draw_key
 from video_opd.report.figures import draw_bar, shorten
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.phases import Phase, choose_colours, name_phase, sort_phases

@@ -17,16 +17,27 @@ from typing import Any
 from video_opd.errors import ConfigurationError
 from video_opd.files.comparison_records import Comparison, CurvePoint, Estimate, Ledger, MethodResult
 from video_opd.files.run_records import EvaluationReport
-from video_opd.report.phases import SELECT
+from video_opd.report.comparison.comparison_contents import CLOCKS
 from video_opd.report.run.run_contents import RunContents, read_run
 from video_opd.report.run.verdict import Standing
 from video_opd.report.visible_text import make_visible
+from video_opd.runs.run_costs import Clock, add_up_costs, average_ledgers, measure_time
 
 _MOST_KEYS = 2
 """Keys that name a group; where the recipes differ in more, the name of the recipe says it better."""
 _LONGEST_NAME = 60
-_NAMES_A_RUN = ("name", "seed")
-"""Keys that may differ between runs of one group."""
+_FREE_KEYS = (
+    "name", "seed",
+    "compute.evaluation_batch_size", "compute.shards", "data.max_bad_share", "data.tiny_world.render", "data.workers",
+    "schedule.keep_checkpoints", "tracker", "watch",
+)  # fmt: skip
+"""Keys and tables that may differ between runs of one group: `train.run`, which this page does not load, lets them
+change when a run goes on (`MAY_CHANGE`)."""
+_COSTS = (
+    "step", "seconds_by_phase", "cpu_seconds_by_phase", "seconds_to_decode", "num_prompts", "num_answer_tokens",
+    "extra_memory_bytes", "model_bytes", "work",
+)  # fmt: skip
+"""Keys of a row of metrics.jsonl that are added up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +84,21 @@ def read_groups(folders: Sequence[Path]) -> list[RunGroup]:
 
 def _identify(contents: RunContents) -> str:
     """The recipe without what may differ between seeds; empty where it is not known."""
-    shared = {key: value for key, value in contents.settings.items() if key not in _NAMES_A_RUN}
-    return json.dumps(shared, sort_keys=True, default=str) if shared else ""
+    shared = _flatten(contents.settings)
+    return json.dumps(shared, sort_keys=True) if shared else ""
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted key -> value as text, without the free keys."""
     flat: dict[str, str] = {}
     for key, value in table.items():
+        name = f"{prefix}{key}"
+        if name in _FREE_KEYS:
+            continue
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        elif prefix or key not in _NAMES_A_RUN:
-            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value, default=str)
+            flat |= _flatten(value, f"{name}.")
+        else:
+            flat[name] = value if isinstance(value, str) else json.dumps(value, default=str)
     return flat
 
 
@@ -168,11 +183,12 @@ def warn_of_data(groups: Sequence[RunGroup]) -> Iterable[str]:
 def _summarise(group: RunGroup) -> MethodResult:
     training = group.runs[0].settings.get("training")
     rate = training.get("learning_rate") if isinstance(training, Mapping) else None
+    ledgers = [add_up_costs(_list_costs(run), _list_selecting(run)) for run in group.runs]
     return MethodResult(
         learning_rate=rate if isinstance(rate, float) else None,
         curve=_build_curve(group),
         scores=_build_scores([standing.after for standing in group.standings]),
-        ledger=_average_ledgers([_build_ledger(run) for run in group.runs]),
+        ledger=Ledger(**average_ledgers(ledgers)),
     )
 
 
@@ -203,7 +219,7 @@ def estimate_over_seeds(values: Sequence[float]) -> Estimate:
 def _build_curve(group: RunGroup) -> list[CurvePoint]:
     """Validation mIoU at the steps at which all runs of the group were evaluated."""
     curves = [{each.step or 0: each.miou for each in standing.curve} for standing in group.standings]
-    clocks = {name: [measure_time(run, name) for run in group.runs] for name in ("seconds", "cpu_seconds")}
+    clocks = {name: [measure_time_of(run, name) for run in group.runs] for name in CLOCKS}
     common = set.intersection(*(set(curve) for curve in curves)) if curves else set()
     points = []
     for step in sorted(common):
@@ -216,61 +232,25 @@ def _build_curve(group: RunGroup) -> list[CurvePoint]:
     return points
 
 
-def measure_time(contents: RunContents, clock: str) -> dict[int, float]:
+def measure_time_of(contents: RunContents, clock: Clock) -> dict[int, float]:
     """Time of selecting and training until the end of each step; 0 at step 0.
 
     Args:
-        contents: of the run.
-        clock: `seconds` or `cpu_seconds`.
+        contents: of the run folder.
+        clock: the clock that the time is measured by.
     """
-    selecting: Counter[int] = Counter()
-    for round in contents.curriculum.rounds:
-        costs = round.facts.cost.values()
-        selecting[round.facts.first_step or 0] += sum(max(getattr(each, clock), 0.0) for each in costs)
-    total, found = 0.0, {0: 0.0}
-    for row in contents.rows:
-        total += selecting.get(row.step - 1, 0.0) + sum(
-            max(value, 0.0) for value in getattr(row, f"{clock}_by_phase").values()
-        )
-        found[row.step] = total
-    return found
+    return measure_time(_list_costs(contents), _list_selecting(contents)[clock], clock)
 
 
-def _build_ledger(contents: RunContents) -> dict[str, Any]:
-    """What a run cost, as in the record of a comparison."""
-    work: dict[str, Counter[str]] = {}
-    seconds: dict[str, dict[str, float]] = {"seconds_by_phase": {}, "cpu_seconds_by_phase": {}}
-    for row in contents.rows:
-        for who, counts in row.work.items():
-            work.setdefault(who, Counter()).update(counts)
-        for clock, total in seconds.items():
-            for phase, value in getattr(row, clock).items():
-                total[phase] = total.get(phase, 0.0) + max(value, 0.0)
-    costs = [cost for round in contents.curriculum.rounds for cost in round.facts.cost.values()]
-    if costs:
-        seconds["seconds_by_phase"][SELECT] = sum(max(cost.seconds, 0.0) for cost in costs)
-        seconds["cpu_seconds_by_phase"][SELECT] = sum(max(cost.cpu_seconds, 0.0) for cost in costs)
+def _list_costs(contents: RunContents) -> list[dict[str, Any]]:
+    """What the rows say of costs."""
+    return [{key: getattr(row, key) for key in _COSTS} for row in contents.rows]
+
+
+def _list_selecting(contents: RunContents) -> dict[Clock, dict[int, float]]:
+    """By clock: the step before which a round was selected, and what that took."""
+    facts = [round.facts for round in contents.curriculum.rounds]
     return {
-        "examples": contents.total("num_prompts"),
-        "answer_tokens_learned_from": contents.total("num_answer_tokens"),
-        "work": {who: dict(counts) for who, counts in work.items()},
-        **seconds,
-        "extra_memory_bytes": max((value for _, value in contents.series("extra_memory_bytes")), default=0.0),
-        "model_bytes": max((sum(row.model_bytes.values()) for row in contents.rows), default=0.0),
+        clock: {each.first_step or 0: sum(getattr(cost, clock) for cost in each.cost.values()) for each in facts}
+        for clock in CLOCKS
     }
-
-
-def _average_ledgers(ledgers: Sequence[dict[str, Any]]) -> Ledger:
-    """The mean of numbers in the same places; of memory, the most."""
-    return Ledger(**_average(ledgers))
-
-
-def _average(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    mean: dict[str, Any] = {}
-    for key in dict.fromkeys(key for table in tables for key in table):
-        values = [table.get(key, 0.0) for table in tables]
-        if any(isinstance(value, Mapping) for value in values):
-            mean[key] = _average([value for value in values if isinstance(value, Mapping)])
-        else:
-            mean[key] = max(values) if key.endswith("_bytes") else statistics.fmean(values)
-    return mean

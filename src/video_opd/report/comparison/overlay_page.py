@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from video_opd.report.comparison.comparison_contents import CLOCKS, choose_clock
-from video_opd.report.comparison.comparison_figures import Series, draw_curves, draw_key
 from video_opd.report.comparison.comparison_page import render
-from video_opd.report.comparison.overlaid_runs import RunGroup, make_comparison, measure_time, read_groups
+from video_opd.report.comparison.overlaid_runs import RunGroup, make_comparison, measure_time_of, read_groups
+from video_opd.report.curves import Series, draw_curves, draw_key
 from video_opd.report.figures import Figure, choose_unit, smooth
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.page import refuse_foreign_page, write_page
@@ -16,6 +16,7 @@ from video_opd.report.run.run_contents import RunContents
 from video_opd.report.run.verdict import format_duration, measure_elapsed
 from video_opd.report.run.vital_signs import SMALL
 from video_opd.report.visible_text import make_visible
+from video_opd.runs.run_costs import Clock
 from video_opd.sample_size import count_of
 
 _MOST_POINTS = 200
@@ -62,12 +63,12 @@ def _write_headline(groups: Sequence[RunGroup]) -> str:
     return f"{runs}{recipes}, {reach}."
 
 
-def draw_vital_signs_of(groups: Sequence[RunGroup], clock: str) -> list[Figure]:
+def draw_vital_signs_of(groups: Sequence[RunGroup], clock: Clock) -> list[Figure]:
     """What is recorded at every step, one line for each group; the reverse KL against time too.
 
     Args:
         groups: in the order of their colours.
-        clock: a key of `CLOCKS`.
+        clock: the clock that the time is measured by.
     """
     reverse_kl = "Reverse KL to the teacher, nats per token"
     caption = "How far student and teacher are apart on the student's answers. Good: a fast fall, then a slow one."
@@ -87,13 +88,15 @@ def _read_by_step(key: str) -> Callable[[RunContents], Points]:
     return read
 
 
-def _draw_by_time(groups: Sequence[RunGroup], heading: str, caption: str, clock: str) -> Figure | None:
-    clocks = [[measure_time(run, clock) for run in group.runs] for group in groups]
+def _draw_by_time(groups: Sequence[RunGroup], heading: str, caption: str, clock: Clock) -> Figure | None:
+    clocks = [[measure_time_of(run, clock) for run in group.runs] for group in groups]
     unit, size = choose_unit(max((max(each.values()) for times in clocks for each in times), default=0.0))
     series = []
     for number, (group, taken) in enumerate(zip(groups, clocks, strict=True)):
         if found := _join(group, number, _read_by_step("reverse_kl")):
-            mean = {step: sum(each.get(round(step), 0.0) for each in taken) / len(taken) for step, _ in found.points}
+            # The mean is over the runs that have the step: a run that has just begun has taken no time yet.
+            known = {step: [each[round(step)] for each in taken if step in each] for step, _ in found.points}
+            mean = {step: sum(values) / len(values) for step, values in known.items()}
             series.append(
                 Series(
                     name=found.name,

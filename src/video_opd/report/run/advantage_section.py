@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from video_opd.report.comparison.comparison_figures import Series, draw_curves, draw_key
+from video_opd.report.curves import Series, draw_curves, draw_key
 from video_opd.report.figures import Figure, draw_bar
 from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.run.advantage_contents import AdvantageStretch
 from video_opd.report.run.run_contents import RunContents
 from video_opd.report.run.teacher_sight import Sight, measure_sight
+from video_opd.report.run.token_chips import REGION_NAMES
 from video_opd.report.run.vital_signs import draw_regions
 from video_opd.sample_size import count_of
 
-REGION_NAMES = {
-    "thinking": "Reasoning",
-    "digits": "Digits of the times",
-    "format": "Wording around them",
-    "end": "End of turn",
-}
 _COLOURS = {"thinking": 4, "digits": 1, "format": 0, "end": 7}
 
 
@@ -45,7 +40,7 @@ def build_advantages(contents: RunContents) -> AdvantageSection | None:
     known = [region for region in REGION_NAMES if any(region in stretch.regions for stretch in stretches)]
     return AdvantageSection(
         shares=_build_shares(stretches, known) if stretches else None,
-        legend=[(REGION_NAMES[region], _COLOURS[region]) for region in known],
+        legend=[(REGION_NAMES[region].capitalize(), _COLOURS[region]) for region in known],
         position=_draw_positions(stretches),
         regions=regions,
         sight=_build_sight(sight) if sight else None,
@@ -75,7 +70,7 @@ def _build_shares(stretches: list[AdvantageStretch], known: list[str]) -> Table:
             note = f"{each.mean:.3f} nats per token" if each else ""
             cells.append(Cell(f"{100 * share:.0f} %" if each else "", (note,) if note else ()))
         rows.append(Row(_name(stretch), cells, note=count_of(stretch.num_answers, "answer", "answers")))
-    return Table(["", *(REGION_NAMES[region] for region in known)], rows)
+    return Table(["", *(REGION_NAMES[region].capitalize() for region in known)], rows)
 
 
 def _draw_positions(stretches: list[AdvantageStretch]) -> Figure | None:
@@ -100,8 +95,8 @@ def _draw_positions(stretches: list[AdvantageStretch]) -> Figure | None:
         image=draw_curves(heading, series, x_unit="token", y_range=(0.0, highest or 1.0)),
         reading=f"{said}.",
         caption="Nats, mean over recorded training answers, without the sign. Good: peaks where the times stand, and "
-        "the later line below the earlier one. A line that is high at the end of long answers says that the teacher "
-        "finds improbable what the student wrote before.",
+        "the later line below the earlier one. A line that is high at the end of long answers shows that the teacher "
+        "finds the student's earlier text improbable.",
     )
 
 
@@ -115,7 +110,7 @@ def _build_sight(sight: Sight) -> Table:
     """One row for each region: the teacher's log-probs with and without the video."""
     rows = [
         Row(
-            REGION_NAMES[each.region],
+            REGION_NAMES[each.region].capitalize(),
             [
                 Cell(f"{each.num_tokens:,}"),
                 Cell(f"{each.advantage:.3f}"),

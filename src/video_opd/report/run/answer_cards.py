@@ -50,14 +50,9 @@ def choose_scale_of(examples: Iterable[tuple[SampledAnswer, ...]]) -> float:
 
 
 def list_tokens(answer: SampledAnswer) -> list[Token]:
-    """Tokens with their numbers. A list of another length than the tokens' belongs to something else: not shown."""
-    columns = (answer.advantage, answer.sampler_logprobs, answer.teacher_logprobs)
-    nothing = [None] * len(answer.tokens)
-    known = (column if len(column) == len(nothing) else nothing for column in columns)
-    return [
-        Token(text, advantage, (("log-prob of the sampler", sampler), ("of the teacher", teacher)))
-        for text, advantage, sampler, teacher in zip(answer.tokens, *known, strict=True)
-    ]
+    """Tokens with their numbers."""
+    logprobs = {"log-prob of the sampler": answer.sampler_logprobs, "of the teacher": answer.teacher_logprobs}
+    return Token.zip_columns(answer.tokens, answer.advantage, logprobs)
 
 
 def _build_card(answers: tuple[SampledAnswer, ...], scale: float) -> Card:

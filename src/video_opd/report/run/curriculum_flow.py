@@ -14,6 +14,7 @@ from video_opd.report.html_tables import Cell, Row, Table
 from video_opd.report.run.curriculum_contents import BINS, Round
 from video_opd.report.run.run_contents import RunContents
 from video_opd.report.visible_text import make_visible
+from video_opd.sample_size import count_of
 
 _MOST_REASONS = 8
 _COLOURS = {"pool": 7, "passing": 0, "anchor": 2, "frontier": 1, "suspended": 7, "active": 1, "reactivated": 3}
@@ -100,17 +101,17 @@ def build_flow(contents: RunContents) -> Table | None:
     counted += [(f"Kept as {kind}", kind, count) for kind, count in round.facts.kinds.items()]
     used = [("Asked in training", "passing", active + suspended), ("Suspended: already right", "suspended", suspended)]
     used += [("Trained on", "active", active), ("of these after a suspension", "reactivated", again)]
-    rows = [*_build_stage(counted, "examples"), *_build_stage(used, "times")]
+    rows = [*_build_stage(counted, "example", "examples"), *_build_stage(used, "time", "times")]
     return Table(["", ""], rows)
 
 
-def _build_stage(stage: Sequence[tuple[str, str, float | None]], unit: str) -> list[Row]:
+def _build_stage(stage: Sequence[tuple[str, str, float | None]], one: str, many: str) -> list[Row]:
     """Rows with bars of one scale."""
     known = [(name, style, count) for name, style, count in stage if count is not None]
     most = max((count for *_, count in known), default=0.0) or 1.0
     rows = []
     for name, style, count in known:
-        said = f"{count:,.0f} {unit}"
+        said = count_of(round(count), one, many)
         bar = draw_bar(f"{make_visible(name, 40)}: {said}", [(_COLOURS.get(style, 6), max(count, 0.0) / most)])
         rows.append(Row(make_visible(name, 40), [Cell("", image=bar, style="picture"), Cell(said)]))
     return rows

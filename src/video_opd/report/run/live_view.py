@@ -58,9 +58,13 @@ class LivePage:
         ended = time.monotonic()
         self.next_s = max(began + self.every_s, ended + (ended - began) / _WRITING_SHARE)
 
-    def write_last(self) -> None:
-        """Write it once more, without loading again."""
-        write_report(self.run, page=self.path)
+    def write_last(self, *, with_frames: bool) -> None:
+        """Write it once more, without loading again.
+
+        Args:
+            with_frames: look at the test videos, which may take a minute.
+        """
+        write_report(self.run, page=self.path, with_frames=with_frames)
 
 
 def watch_run(
@@ -79,6 +83,7 @@ def watch_run(
 
     Raises:
         ConfigurationError: the folder holds no run, or the page's file is another one.
+        DataError: a line of metrics.jsonl is broken.
     """
     follower = RunFollower(run)
     if not follower.run.recipe.exists():
@@ -91,6 +96,7 @@ def watch_run(
         refuse_foreign_page(page.path)
     view = _TerminalView(follower, console) if console.is_terminal else _PlainView(follower, console)
     dead_since: float | None = None
+    is_interrupted = False
     try:
         with view:
             while True:
@@ -105,23 +111,29 @@ def watch_run(
                     break
                 sleep(POLL_S)
     except KeyboardInterrupt:
+        is_interrupted = True
         return "no longer watching; the run is not touched"
     finally:
         if page is not None:
-            page.write_last()
+            page.write_last(with_frames=not is_interrupted)
     return describe_end(follower)
 
 
 def describe_end(follower: RunFollower) -> str:
     """How a run ended that no process works on any more."""
-    steps = follower.num_steps
     last = follower.rows[-1].step if follower.rows else 0
     if follower.is_finished:
         validation = follower.read_validation()
         score = f", validation mIoU {validation[1]:.3f}" if validation else ""
         return f"the run has finished after step {last:,}{score}"
+    steps = follower.num_steps
     of = f" of {steps:,}" if steps else ""
-    return f"no process works on the run; its last step was {last:,}{of}. The same command goes on with it"
+    state = f"no process works on the run; its last step was {last:,}{of}"
+    if follower.has_taken_all_steps:
+        state += ", and the student is not evaluated yet"
+    # Without a number of steps and without a test manifest nothing says whether more was to come.
+    opening = "The" if steps or follower.has_test else "If it is not finished, the"
+    return f"{state}. {opening} `video-opd train` command that began it goes on with it"
 
 
 def describe_silence(follower: RunFollower) -> str:
@@ -130,7 +142,14 @@ def describe_silence(follower: RunFollower) -> str:
     if silent < max(_LEAST_SILENCE_S, _SILENT_STEPS * (step or 0.0)):
         return ""
     usual = f"; a step takes {format_duration(step)}" if step else ""
-    return f"no new row for {format_duration(silent)}{usual}: the run is evaluating, selecting or saving, or it is dead"
+    match follower.find_life():
+        case True:
+            why = "its process lives: the run is evaluating, selecting or saving"
+        case False:
+            why = "no process works on the run"
+        case None:
+            why = "the run is evaluating, selecting or saving, or its process has ended"
+    return f"no new row for {format_duration(silent)}{usual}; {why}"
 
 
 def draw_sparkline(values: Sequence[float]) -> str:

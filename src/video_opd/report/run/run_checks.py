@@ -76,7 +76,6 @@ def make_checks(contents: RunContents, standing: Standing) -> RunChecks:
         ("Every example could be used", _check_examples),
         ("The inputs stayed as they were", _check_inputs),
         ("The teacher uses the video", _check_sight),
-        ("The checks before training", lambda *_: ("not made", "A run keeps no record of `video-opd doctor RECIPE`.")),
     )
     made = ((checked, look(contents, standing)) for checked, look in looks)
     return RunChecks(checks=[RunCheck(checked=checked, outcome=how, found=found) for checked, (how, found) in made])
@@ -90,9 +89,11 @@ def _check_loss(contents: RunContents, _: Standing) -> tuple[Outcome, str]:
     broken = [row.step for row in contents.rows if row.is_broken]
     if not contents.rows:
         return "not made", "No step has been taken."
-    steps = count_of(len(contents.rows), "step", "steps")
-    return _judge(not broken, f"In {len(broken)} of {steps} it was not, first in step {broken[0]}."
-                  if broken else f"In {steps}.")  # fmt: skip
+    count = len(contents.rows)
+    steps = count_of(count, "step", "steps")
+    if broken:
+        return "look", f"In {len(broken)} of {steps} it was not, first in step {broken[0]}."
+    return "passed", f"All {steps} have a finite loss." if count > 1 else "The only step has a finite loss."
 
 
 def _check_gap(contents: RunContents, _: Standing) -> tuple[Outcome, str]:
@@ -147,7 +148,7 @@ def _check_unit(contents: RunContents, standing: Standing) -> tuple[Outcome, str
     if not standing.known:
         return "not made", "No model was evaluated."
     warned = [f"{each.name}: {each.warnings[0]}" for each in contents.evaluations if each.warnings]
-    return _judge(not warned, warned[0] if warned else "No evaluation says otherwise.")
+    return _judge(not warned, warned[0] if warned else "No evaluation gave a warning about units.")
 
 
 def _check_examples(contents: RunContents, _: Standing) -> tuple[Outcome, str]:
@@ -183,7 +184,7 @@ def _check_sight(contents: RunContents, _: Standing) -> tuple[Outcome, str]:
         return "not made", "No answers were scored with and without the video."
     queries = count_of(sight.num_queries, "test query", "test queries")
     found = (
-        f"With grey frames its log-probs change by {sight.change:.3f} nats per token on the mean, on answers to "
+        f"With grey frames its log-probs change by {sight.change:.3f} nats per token on average, on answers to "
         f"{queries} drawn at random."
     )
     return _judge(sight.change >= BLIND_NATS, found)

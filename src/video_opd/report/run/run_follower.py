@@ -6,21 +6,19 @@ Nothing is locked and nothing is written here, so that a run that starts meanwhi
 from __future__ import annotations
 
 import itertools
-import os
-import socket
 import statistics
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from video_opd.files.journal import read_journal_after
 from video_opd.files.older_names import read_json
 from video_opd.files.run_records import EvaluationReport, StepMetrics
-from video_opd.files.strict_json import load_json
 from video_opd.files.toml_text import load_toml
 from video_opd.runs import RunDirectory
-from video_opd.runs.directory import LOCK
 from video_opd.runs.evaluation_files import list_validations
+from video_opd.runs.run_lock import find_life
 
 _FEW_STEPS = 20
 """Steps whose median time is the time of a step."""
@@ -37,7 +35,8 @@ class RunFollower:
     path: Path
     rows: list[StepMetrics] = field(default_factory=list)
     """All rows so far, in the order of steps."""
-    _offset: int = 0
+    _place: int = 0
+    """The byte after the last row that was read."""
     _identity: tuple[int, int] | None = None
 
     @property
@@ -46,31 +45,40 @@ class RunFollower:
         return RunDirectory(self.path)
 
     def read_new(self) -> list[StepMetrics]:
-        """The rows that were added since the last call; all of them where the file was replaced, as by a resume."""
+        """The rows that were added since the last call; all of them where the file was replaced, as by a resume.
+
+        Raises:
+            DataError: a line before the last is broken, or the file cannot be read.
+        """
         try:
-            with self.run.metrics.open("rb") as file:
-                found = os.fstat(file.fileno())
-                if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._offset:
-                    self.rows, self._offset, self._identity = [], 0, (found.st_dev, found.st_ino)
-                file.seek(self._offset)
-                content = file.read()
+            found = self.run.metrics.stat()
         except OSError:
             return []
-        whole = content[: content.rfind(b"\n") + 1]  # the last line may be half written
-        self._offset += len(whole)
-        new = list(StepMetrics.from_rows(map(_read_row, whole.splitlines())))
+        if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._place:
+            self.rows, self._place, self._identity = [], 0, (found.st_dev, found.st_ino)
+        rows, self._place = read_journal_after(self.run.metrics, self._place)
+        new = list(StepMetrics.from_rows(rows))
         self.rows += new
         return new
 
     @property
     def num_steps(self) -> int | None:
         """Steps of the whole run; None: the recipe leaves it to the number of examples."""
+        steps = self._read_key("training", "steps")
+        return steps if isinstance(steps, int) and steps > 0 else None
+
+    @property
+    def has_test(self) -> bool:
+        """Whether the recipe names a test manifest: the run then ends with an evaluation on it."""
+        return bool(self._read_key("data", "test"))
+
+    def _read_key(self, table: str, key: str) -> Any:
+        """A value of the recipe; None where it is not there."""
         try:
-            training = load_toml(self.run.recipe.read_text(encoding="utf-8")).get("training")
-            steps = training.get("steps") if isinstance(training, dict) else None
+            found = load_toml(self.run.recipe.read_text(encoding="utf-8")).get(table)
         except (OSError, ValueError):
             return None
-        return steps if isinstance(steps, int) and steps > 0 else None
+        return found.get(key) if isinstance(found, dict) else None
 
     @property
     def seconds_per_step(self) -> float | None:
@@ -99,37 +107,20 @@ class RunFollower:
         return None
 
     @property
-    def is_finished(self) -> bool:
-        """Whether all steps are taken, or the student was evaluated at the end."""
-        if (self.run.evaluation / "student-after.json").exists():
-            return True
+    def has_taken_all_steps(self) -> bool:
+        """Whether the last row is of the last step."""
         return bool(self.rows) and self.num_steps is not None and self.rows[-1].step >= self.num_steps
 
-    def find_life(self) -> bool | None:
-        """Whether the process that holds the folder lives; None: it is one of another machine, or nothing is known."""
-        try:
-            holder = load_json((self.path / LOCK).read_bytes())
-            pid, host, boot = holder["pid"], holder["host"], holder.get("boot_id")
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            return None
-        if host != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
-            return None
-        if boot is not None and boot != _read_boot_id():
-            return False
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except (PermissionError, OverflowError):
+    @property
+    def is_finished(self) -> bool:
+        """Whether the student was evaluated at the end, or, without a test manifest, whether all steps are taken."""
+        if (self.run.evaluation / "student-after.json").exists():
             return True
-        return True
+        return not self.has_test and self.has_taken_all_steps
 
-
-def _read_row(line: bytes) -> Any:
-    try:
-        return read_json(line)
-    except (ValueError, RecursionError):
-        return None
+    def find_life(self) -> bool | None:
+        """Whether a process works on the run; None: it is one of another machine, or nothing is known."""
+        return find_life(self.path)
 
 
 def _read_evaluation(path: Path) -> EvaluationReport | None:
@@ -138,10 +129,3 @@ def _read_evaluation(path: Path) -> EvaluationReport | None:
     except (OSError, ValueError, RecursionError):
         return None
     return report if report.is_evaluation else None
-
-
-def _read_boot_id() -> str | None:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return None

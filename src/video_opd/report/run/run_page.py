@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from video_opd.report import figures
-from video_opd.report.comparison.comparison_figures import Series, draw_curves
+from video_opd.report.curves import Series, draw_curves
 from video_opd.report.figures import Figure
 from video_opd.report.page import fill, read_script, refuse_foreign_page, write_page
 from video_opd.report.phases import sum_time_by_phase
@@ -20,26 +20,35 @@ from video_opd.report.run.run_contents import RunContents, read_run
 from video_opd.report.run.standing_figure import draw_standing
 from video_opd.report.run.timeline_cards import build_timelines
 from video_opd.report.run.token_chips import build_legend
-from video_opd.report.run.video_frames import show_videos
+from video_opd.report.run.video_frames import ShownVideo, show_videos
 from video_opd.report.run.vital_signs import draw_vital_signs, write_first_and_last
 from video_opd.runs import RunDirectory
 from video_opd.sample_size import count_of
 
+_NOT_LOOKED_AT = "No frames: the watch was stopped before they were looked at. `video-opd report` shows them."
 _MAX_PROBES = 60
 """As many as can be told apart in one picture."""
 
 
-def write_report(run: Path, videos: Path | None = None, page: Path | None = None, refresh_s: int | None = None) -> Path:
+def write_report(
+    run: Path,
+    videos: Path | None = None,
+    page: Path | None = None,
+    refresh_s: int | None = None,
+    *,
+    with_frames: bool = True,
+) -> Path:
     """Write `report.html` into a run folder, from what lies in it, and from the test videos where they are at hand.
 
-    The page is one file that loads nothing from the network; the same folder always gives the same page. It can be
-    written at any time, also while the run is under way.
+    The page is one file that loads nothing from the network. The same folder and the same videos give the same page. It
+    can be written at any time, also while the run is under way.
 
     Args:
         run: the folder.
         videos: the folder of the test videos, where it is not the one that the run had.
         page: another place for the page.
         refresh_s: seconds after which a browser loads the page again, while the run goes on; None: never.
+        with_frames: look at the test videos, which may take a minute.
 
     Returns:
         The page.
@@ -50,21 +59,25 @@ def write_report(run: Path, videos: Path | None = None, page: Path | None = None
     """
     page = page or RunDirectory(run).report
     refuse_foreign_page(page)
-    return write_page(page, render(read_run(run), page, videos, refresh_s))
+    contents = read_run(run)
+    queries = contents.timelines.list_shown()
+    if with_frames:
+        shown = show_videos(queries, videos or contents.timelines.videos, page)
+    else:
+        shown = {each.id: ShownVideo(why_not=_NOT_LOOKED_AT) for each in queries}
+    return write_page(page, render(contents, shown, refresh_s))
 
 
-def render(contents: RunContents, page: Path, videos: Path | None = None, refresh_s: int | None = None) -> str:
+def render(contents: RunContents, shown: Mapping[str, ShownVideo], refresh_s: int | None = None) -> str:
     """The page as text.
 
     Args:
         contents: of the run folder.
-        page: where it is written.
-        videos: the folder of the test videos, where it is not the one that the run had.
+        shown: what is shown of the test videos, by id of the query.
         refresh_s: as of `write_report`.
     """
-    timelines, advantages = contents.timelines, build_advantages(contents)
-    shown = show_videos(timelines.list_shown(), videos or timelines.videos, page)
-    timeline_section = build_timelines(timelines.timelines, shown, timelines.why_not)
+    advantages = build_advantages(contents)
+    timeline_section = build_timelines(contents.timelines, shown)
     standing = verdict.Standing.sort_evaluations(contents.evaluations)
     phases = sum_time_by_phase(
         contents.rows, elapsed=verdict.measure_elapsed(contents), selecting=contents.curriculum.cost_s

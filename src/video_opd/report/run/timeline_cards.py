@@ -17,6 +17,7 @@ from video_opd.files.timeline_records import (
 )
 from video_opd.report.figures import choose_ticks, shorten
 from video_opd.report.run.answer_cards import format_spans
+from video_opd.report.run.timeline_contents import TimelineContents
 from video_opd.report.run.token_chips import Chip, Token, build_chips, build_legend, choose_scale
 from video_opd.report.run.video_frames import ShownVideo, VideoFrame
 from video_opd.report.visible_text import make_visible
@@ -30,8 +31,6 @@ _HEADINGS: dict[QueryKind, str] = {
     "disagreed": "Student and teacher disagree most",
     "random": "Drawn at random",
 }
-_REGIONS = {"thinking": "reasoning", "digits": "digit of a time", "format": "wording", "end": "end of turn"}
-"""What a token is for, in words."""
 _BEFORE, _AFTER = "student-before", "student-after"
 
 
@@ -83,16 +82,15 @@ class TimelineSection:
     has_player: bool
 
 
-def build_timelines(timelines: Timelines, videos: Mapping[str, ShownVideo], why_not: str) -> TimelineSection | None:
+def build_timelines(contents: TimelineContents, videos: Mapping[str, ShownVideo]) -> TimelineSection | None:
     """Lay out the queries; None where there is nothing to say.
 
     Args:
-        timelines: the queries that were chosen.
+        contents: the queries that were chosen.
         videos: what is shown of their videos, by id of the query.
-        why_not: why there are no queries, or no tokens.
     """
-    shown = [each for each in timelines.queries if each.kind in QUERY_KINDS]
-    if not shown and not why_not:
+    shown, timelines = contents.list_shown(), contents.timelines
+    if not shown and not contents.why_not:
         return None
     scale = choose_scale(list_tokens(each.tokens) for each in shown if each.tokens)
     groups = []
@@ -103,7 +101,7 @@ def build_timelines(timelines: Timelines, videos: Mapping[str, ShownVideo], why_
     return TimelineSection(
         groups=groups,
         legend=build_legend(scale),
-        why_not=make_visible(why_not),
+        why_not=make_visible(contents.why_not),
         has_player=any(card.link for group in groups for card in group.cards),
     )
 
@@ -115,43 +113,22 @@ def _explain(kind: QueryKind, timelines: Timelines) -> str:
         among = count if asked >= timelines.num_queries else f"{asked:,} of {count}, those that the teacher was asked"
         return f"The spans of student and teacher overlap least. Of {among}."
     if kind == "random":
-        return f"Drawn with seed {timelines.seed}, before any answer was looked at."
+        return f"Drawn with seed {timelines.seed} before any answer was looked at. Those shown above are left out."
     return f"The IoU {'rose' if kind == 'improved' else 'fell'} most from before training to after. Of {count}."
 
 
 def list_tokens(judgement: TokenJudgement) -> list[Token]:
-    """Tokens with their numbers; the advantage is the teacher's log-prob minus the student's. A list of another length
-    than the tokens' belongs to something else: not shown."""
-    count = len(judgement.texts)
-    nothing: list[float | None] = [None] * count
-
-    def known(column: Sequence[float | None]) -> Sequence[float | None]:
-        return column if len(column) == count else nothing
-
-    regions = judgement.regions if len(judgement.regions) == count else [""] * count
-    columns = map(
-        known,
-        (
-            judgement.sampler_logprobs,
-            judgement.student_logprobs,
-            judgement.teacher_logprobs,
-            judgement.blind_logprobs,
-        ),
-    )
-    return [
-        Token(
-            text,
-            None if mine is None or theirs is None else theirs - mine,
-            (
-                ("log-prob of the sampler", sampler),
-                ("of the learner", mine),
-                ("of the teacher", theirs),
-                ("of the teacher without the video", blind),
-            ),
-            _REGIONS.get(region, ""),
-        )
-        for text, region, sampler, mine, theirs, blind in zip(judgement.texts, regions, *columns, strict=True)
-    ]
+    """Tokens with their numbers; the advantage is the teacher's log-prob minus the student's."""
+    mine, theirs = judgement.student_logprobs, judgement.teacher_logprobs
+    pairs = zip(mine, theirs, strict=True) if len(mine) == len(theirs) else ()
+    advantages = [None if one is None or other is None else other - one for one, other in pairs]
+    logprobs = {
+        "log-prob of the sampler": judgement.sampler_logprobs,
+        "of the learner": mine,
+        "of the teacher": theirs,
+        "of the teacher without the video": judgement.blind_logprobs,
+    }
+    return Token.zip_columns(judgement.texts, advantages, logprobs, judgement.regions)
 
 
 def _build_card(query: QueryTimeline, video: ShownVideo, scale: float) -> TimelineCard:

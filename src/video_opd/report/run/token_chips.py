@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +12,8 @@ _FIRST, _LAST = 32, 64
 """Tokens that are shown of a long answer: its times stand at its end."""
 _LEVELS = 4
 """Shades of praise and of blame."""
+REGION_NAMES = {"thinking": "reasoning", "digits": "digits of times", "format": "wording", "end": "end of turn"}
+"""Region of `grounding.regions` -> what it is called on a page."""
 
 
 class Token(NamedTuple):
@@ -23,6 +25,34 @@ class Token(NamedTuple):
     """Who computed it, and the log-prob."""
     region: str = ""
     """What the token is for, in the words of the page."""
+
+    @classmethod
+    def zip_columns(
+        cls,
+        texts: Sequence[str],
+        advantages: Sequence[float | None],
+        logprobs: Mapping[str, Sequence[float | None]],
+        regions: Sequence[str] = (),
+    ) -> list[Token]:
+        """The tokens of an answer. A list of another length than the tokens' belongs to something else: not shown.
+
+        Args:
+            texts: of the tokens.
+            advantages: of the tokens.
+            logprobs: who computed them, and the log-probs.
+            regions: what the tokens are for, as in `REGION_NAMES`.
+        """
+
+        def known(column: Sequence[float | None]) -> Sequence[float | None]:
+            return column if len(column) == len(texts) else [None] * len(texts)
+
+        names = [REGION_NAMES.get(region, "") for region in regions]
+        names = names if len(names) == len(texts) else [""] * len(texts)
+        rows = list(zip(*map(known, logprobs.values()), strict=True))
+        return [
+            cls(text, advantage, tuple(zip(logprobs, row, strict=True)), name)
+            for text, advantage, row, name in zip(texts, known(advantages), rows, names, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,8 +69,10 @@ def show_videos(queries: Sequence[QueryTimeline], videos: Path | None, page: Pat
         videos: the folder that their videos are relative to; None: it is not known.
         page: where the page is written; links start from its folder.
     """
-    if videos is None or not videos.is_dir():
-        where = "the folder of the videos is not known" if videos is None else f"{videos} is not a folder"
+    if not queries:
+        return {}
+    if videos is None or (fault := _find_fault(videos)):
+        where = "the folder of the videos is not known" if videos is None else f"{videos} {fault}"
         why = f"No frames: {where}. Write the report again with --videos FOLDER."
         return {each.id: ShownVideo(why_not=why) for each in queries}
     from video_opd.data.video.decoding_workers import DecodingWorkers
@@ -84,6 +86,14 @@ def show_videos(queries: Sequence[QueryTimeline], videos: Path | None, page: Pat
     finally:
         workers.close()
     return _encode(shown)
+
+
+def _find_fault(folder: Path) -> str:
+    """Why a folder cannot be used; empty where it can."""
+    try:
+        return "" if folder.is_dir() else "is not a folder"
+    except OSError as error:
+        return f"cannot be used ({error.strerror or error})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
