@@ -159,7 +159,8 @@ def open_answers(path: Path, of: AnswersOf | None) -> Iterator[AnswerFile]:
     with ExitStack() as stack:
         if of is not None:
             stack.enter_context(_remove_if_empty_on_error(working))
-            stack.enter_context(hold_file(working, "answers", "wait for it, or give another file with --out"))
+            cause = f"answers {working} are being written by another process"
+            stack.enter_context(hold_file(working, cause, remedy="wait for it, or give another file with --out"))
             write_durably(_settings_place(working), (json.dumps(of.to_json(), indent=2) + "\n").encode())
         lines = stack.enter_context(contextlib.closing(_Lines(working)))
         yield AnswerFile(working, _read_rows(working), lines)
