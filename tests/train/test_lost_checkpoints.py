@@ -8,10 +8,14 @@ import shutil
 
 import pytest
 
+from trackers.tracked_runs import make_run
 from train.test_runs import NOTHING_TRAINED, STEPS, short_recipe
 from video_opd.cli import main
-from video_opd.errors import ConfigurationError
+from video_opd.errors import ConfigurationError, DataError
+from video_opd.runs.directory import RunDirectory
+from video_opd.trackers.sent_record import hold_sent
 from video_opd.train import loop
+from video_opd.train.lost_checkpoints import set_aside_for_restart
 from video_opd.train.run import run_recipe
 
 EVERY = 2
@@ -92,6 +96,17 @@ def test_where_all_checkpoints_are_damaged_restart_begins_again(train, tmp_path)
     (run / "checkpoints" / "step-000002" / "state.json").write_text("{}")
     assert train(restart=True) == list(range(STEPS))
     assert (run / "before-restart-1" / "checkpoints" / "step-000002").is_dir()
+
+
+def test_what_was_sent_is_set_aside_when_nothing_is_sent_any_more(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run / "tracker.json").write_text("[]")
+    with hold_sent(run, waits=False), pytest.raises(DataError, match="is being sent to a tracker by another process"):
+        set_aside_for_restart(RunDirectory(run))
+    assert not list(run.glob("before-restart-*"))
+    folder = set_aside_for_restart(RunDirectory(run))
+    assert (folder / "tracker.json").exists()
+    assert not (run / "tracker.json").exists()
 
 
 def test_steps_that_are_done_again_are_told_before_their_rows_go(train, tmp_path, capsys, monkeypatch):
