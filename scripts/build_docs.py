@@ -3,7 +3,7 @@
     python scripts/build_docs.py [--out build]
 
 The pages are those of the repository, and they read well there too. The site adds the reference pages and the recipes.
-A link to nowhere, or a page that would load something from another host, ends it with status 1.
+A link to nowhere, or a page or style that would load something from another host, ends it with status 1.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ STARTING_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md",
 OTHER_PAGES = {"benchmarks/RESULTS.md": "RESULTS.md"}
 
 NOTEBOOK = "examples/tour.ipynb"
+SETTINGS_FILE, MARK = "zensical.toml", "# made by scripts/build_docs.py\n"
 
 NAVIGATION = {
     "Start": ["index.md", "TUTORIAL.md", "TOUR.md", "INSTALL.md", "SHOULD_I_USE_THIS.md"],
@@ -139,10 +140,16 @@ def settings(out: Path) -> dict[str, object]:
 
 
 def list_faults(site: Path) -> list[str]:
-    """Links to files that are not there, and whatever a page would load from another host."""
+    """Links to files and places that are not there, and whatever a page or a style would load from another host."""
     faults = []
+    for style in site.rglob("*.css"):
+        found = re.findall(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^\"')\s]+", style.read_text(encoding="utf-8"))
+        faults += [f"{style.name}: {each}" for each in found]
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
+        places = set(re.findall(r"\bid=\"?([^\"\s>]+)", text))
+        faults += [f"{page.name}: #{place} is not there"
+                   for place in re.findall(r"\bhref=\"?#([^\"\s>]+)", text) if place not in places]  # fmt: skip
         for tag, attribute, target in re.findall(r"<(\w+)\b[^>]*?\b(src|href)=\"?([^\"\s>]+)", text):
             if re.match(r"(https?:)?//", target):
                 if tag != "a" and "canonical" not in target:
@@ -156,15 +163,18 @@ def list_faults(site: Path) -> list[str]:
 
 def build(out: Path) -> Path:
     """Build the site in a folder; returns its first page."""
-    if (out / "pages").exists() and not (out / "zensical.toml").exists():
-        raise SystemExit(f"{out / 'pages'} was not made by this script; give another --out")
+    ours = out / SETTINGS_FILE
+    is_ours = ours.is_file() and ours.read_text(encoding="utf-8", errors="replace").startswith(MARK)
+    if not is_ours and any((out / name).exists() for name in ("pages", "site", SETTINGS_FILE)):
+        raise SystemExit(f"{out} has pages, a site or settings that this script did not make; give another --out")
     for part in ("pages", "site"):
         shutil.rmtree(out / part, ignore_errors=True)
     (out / "pages").mkdir(parents=True)
+    ours.write_text(MARK, encoding="utf-8")  # first, so that a build that was stopped can be made again
     gather(out / "pages")
-    (out / "zensical.toml").write_text(tomli_w.dumps(settings(out)), encoding="utf-8")
+    ours.write_text(MARK + tomli_w.dumps(settings(out)), encoding="utf-8")
     program = Path(sys.executable).with_name("zensical")
-    done = subprocess.run([program, "build", "--strict", "--config-file", "zensical.toml"], cwd=out, check=False,
+    done = subprocess.run([program, "build", "--strict", "--config-file", SETTINGS_FILE], cwd=out, check=False,
                           capture_output=True, text=True)  # fmt: skip
     if done.returncode:
         plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)

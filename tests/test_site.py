@@ -35,18 +35,28 @@ def test_the_site_builds_without_a_fault(script, tmp_path):
 
 def test_faults_of_a_site_are_found(script, tmp_path):
     page = tmp_path / "page.html"
-    page.write_text('<a href="https://example.org">fine</a> <a href="#here">fine</a> <img src="data:,">')
+    page.write_text('<a href="https://example.org">fine</a> <a href="#here" id="here">fine</a> <img src="data:,">')
     assert script.list_faults(tmp_path) == []
-    page.write_text('<a href="gone.html#x">x</a> <script src="https://example.org/a.js"></script>')
+    page.write_text(
+        '<a href="gone.html#x">x</a> <a href="#gone">x</a> <script src="https://example.org/a.js"></script>'
+    )
+    (tmp_path / "page.css").write_text(
+        '@import "https://example.org/a.css"; p { background: url(//example.org/a.png) }'
+    )
     assert script.list_faults(tmp_path) == [
+        'page.css: @import "https://example.org/a.css',
+        "page.css: url(//example.org/a.png",
+        "page.html: #gone is not there",
         "page.html: gone.html#x is not there",
         "page.html: <script src=https://example.org/a.js>",
     ]
 
 
-def test_a_folder_of_others_is_left_alone(script, tmp_path):
-    (tmp_path / "pages").mkdir()
-    (tmp_path / "pages" / "mine.md").write_text("mine")
-    with pytest.raises(SystemExit, match="not made by this script"):
+@pytest.mark.parametrize("name", ["pages/mine.md", "site/mine.html", "zensical.toml"])
+def test_a_folder_of_others_is_left_alone(script, tmp_path, name):
+    mine = tmp_path / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    with pytest.raises(SystemExit, match="did not make"):
         script.build(tmp_path)
-    assert (tmp_path / "pages" / "mine.md").read_text() == "mine"
+    assert mine.read_text() == "mine"
