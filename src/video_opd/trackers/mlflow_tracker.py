@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import ClassVar
 
-from video_opd.trackers import DEFAULT_PROJECT, StartedRun, TrackedRun, flatten_config
+from video_opd.files.dotted_keys import flatten_tables
+from video_opd.trackers import DEFAULT_PROJECT, StartedRun, TrackedRun
 
 
 class MLflowTracker:
@@ -38,7 +39,7 @@ class MLflowTracker:
         experiment = found.experiment_id if found else self._client.create_experiment(name)
         tags = {"group": run.group} if run.group else {}
         self._id = self._client.create_run(experiment, run_name=run.name, tags=tags).info.run_id
-        params = [Param(key, str(value)) for key, value in flatten_config(run.config).items()]
+        params = [Param(key, str(value)) for key, value in flatten_tables(run.config).items()]
         try:
             for first in range(0, len(params), 100):  # a request takes no more
                 self._client.log_batch(self._id, params=params[first : first + 100])

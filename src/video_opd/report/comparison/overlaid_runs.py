@@ -16,6 +16,7 @@ from typing import Any
 
 from video_opd.errors import ConfigurationError
 from video_opd.files.comparison_records import Comparison, CurvePoint, Estimate, Ledger, MethodResult
+from video_opd.files.dotted_keys import flatten_tables
 from video_opd.files.run_records import EvaluationReport
 from video_opd.report.phases import SELECT
 from video_opd.report.run.run_contents import RunContents, read_run
@@ -77,14 +78,9 @@ def _identify(contents: RunContents) -> str:
     return json.dumps(shared, sort_keys=True, default=str) if shared else ""
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        elif prefix or key not in _NAMES_A_RUN:
-            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value, default=str)
-    return flat
+def _flatten(table: Mapping[str, Any]) -> dict[str, str]:
+    flat = {key: value for key, value in flatten_tables(table).items() if key not in _NAMES_A_RUN}
+    return {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in flat.items()}
 
 
 def _name_groups(groups: Sequence[Sequence[RunContents]]) -> list[str]:
