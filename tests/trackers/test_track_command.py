@@ -155,6 +155,16 @@ def test_a_lock_that_the_disk_does_not_take_is_told(run, refused, monkeypatch):
     assert ".tracker.lock cannot be written: No locks available." in refused("track", run, "--to", "fake")
 
 
+def test_the_help_offers_what_the_command_takes(run, capsys):
+    with pytest.raises(SystemExit):
+        main(["track", "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "or one of your own (with --plugin). In a recipe also none." in said
+    assert "a list on stdout, with one JSON object for each run" in said
+    assert track(run, "--json") == 0
+    assert [each["run"] for each in json.loads(capsys.readouterr().out)] == [str(run)]
+
+
 def test_a_tracker_is_a_class_with_three_methods():
     for given, reason in ((lambda: None, "has no start"), (type("T", (), {"start": int, "log": int}), "has no finish")):
         with pytest.raises(ConfigurationError, match=reason):

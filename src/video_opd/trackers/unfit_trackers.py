@@ -7,9 +7,7 @@ from importlib.util import find_spec
 from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.errors import ConfigurationError
 from video_opd.plugins import find_plugin_file
-from video_opd.trackers import TRACKERS
-
-NO_TRACKER = "none"
+from video_opd.trackers import NO_TRACKER, TRACKERS
 
 
 def is_tracked(settings: TrackerSettings | None) -> bool:

@@ -18,9 +18,9 @@ from video_opd.config.comparison_recipe import load_comparison, make_recipe
 from video_opd.config.recipe_file import load_recipe
 from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.runs.directory import RunDirectory
-from video_opd.trackers import side_process
+from video_opd.trackers import start_tracking
 from video_opd.trackers.sent_record import hold_sent
-from video_opd.trackers.side_process import track_beside
+from video_opd.trackers.start_tracking import track_beside
 
 SETTINGS = TrackerSettings(name="fake", project="p")
 
@@ -123,8 +123,8 @@ def test_what_fails_is_told_once_and_the_run_goes_on(fails, sent, warnings, run,
 @pytest.mark.parametrize("fails", ["log hangs", "finish hangs"])
 def test_what_hangs_is_ended_and_counted(fails, run, monkeypatch):
     monkeypatch.setenv("FAKE_FAILS", fails)
-    monkeypatch.setattr(side_process, "FINISH_S", 2.0)
-    monkeypatch.setattr(side_process, "QUIET_S", 1.5)
+    monkeypatch.setattr(start_tracking, "FINISH_S", 2.0)
+    monkeypatch.setattr(start_tracking, "QUIET_S", 1.5)
     lines, tracked = beside(run)
     with tracked:
         finish_run(run)
@@ -143,7 +143,7 @@ def test_what_hangs_is_ended_and_counted(fails, run, monkeypatch):
 @pytest.mark.usefixtures("fake")
 def test_a_run_that_stops_early_does_not_wait_long(run, monkeypatch):
     monkeypatch.setenv("FAKE_FAILS", "log hangs")
-    monkeypatch.setattr(side_process, "STOP_S", 0.5)
+    monkeypatch.setattr(start_tracking, "STOP_S", 0.5)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), beside(run)[1]:
         raise KeyboardInterrupt
@@ -153,7 +153,7 @@ def test_a_run_that_stops_early_does_not_wait_long(run, monkeypatch):
 KILLED = """
 import os, sys, time
 from pathlib import Path
-from trackers.test_side_process import beside, finish_run
+from trackers.test_start_tracking import beside, finish_run
 from video_opd.plugins import load_plugin
 
 load_plugin(sys.argv[2])
@@ -201,7 +201,7 @@ def test_what_hangs_ends_soon_after_a_run_that_was_killed(fails, run, fake):
 
 
 def test_no_tracker_is_no_process(run, monkeypatch):
-    monkeypatch.setattr(side_process, "PROGRAM", "there.is.none")
+    monkeypatch.setattr(start_tracking, "PROGRAM", "there.is.none")
     for settings in (None, TrackerSettings(name="none")):
         with track_beside(run, settings, resumes_after=0, tell=pytest.fail):
             finish_run(run)
