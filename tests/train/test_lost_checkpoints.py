@@ -12,6 +12,7 @@ from trackers.tracked_runs import make_run
 from train.test_runs import NOTHING_TRAINED, STEPS, short_recipe
 from video_opd.cli import main
 from video_opd.errors import ConfigurationError, DataError
+from video_opd.files.journal import truncate_journal
 from video_opd.runs.directory import RunDirectory
 from video_opd.trackers.sent_record import hold_sent
 from video_opd.train import loop
@@ -113,17 +114,19 @@ def test_steps_that_are_done_again_are_told_before_their_rows_go(train, tmp_path
     train(until=1)
     capsys.readouterr()
     told = []
-    truncate = loop.truncate_journal
     monkeypatch.setattr(
-        loop, "truncate_journal", lambda *a, **k: told.append(capsys.readouterr().err) or truncate(*a, **k)
+        "video_opd.train.run.truncate_journal",
+        lambda *a, **k: told.append(capsys.readouterr().err) or truncate_journal(*a, **k),
     )
     assert train(until=5)[0] == 0, "killed before the first checkpoint"
     assert "step 1 is done again, because there is no checkpoint; the new rows replace the old ones" in told[0]
     told.clear()
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000004")
+    (tmp_path / "run" / "answers.jsonl").write_text('{"step": 2}\n{"step": 3}\n')
     assert train()[0] == 2
     assert "3 steps, 3 to 5, are done again, because the newest checkpoint is of step 2" in told[0]
     assert "done again" not in "".join(told[1:])
+    assert (tmp_path / "run" / "answers.jsonl").read_text() == '{"step": 2}\n'
 
 
 @pytest.mark.parametrize("words", [[], ["--restart"]])
