@@ -36,8 +36,9 @@ def pytest_runtestloop() -> None:
     gc.enable()
 
 
-# The same examples in every run, so that a landing depends on the change alone. `make fuzz` draws new ones.
-settings.register_profile("fixed", derandomize=True)
+# The same examples in every run, so that a landing depends on the change alone, and on no clock. `make fuzz` draws new
+# ones.
+settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
 

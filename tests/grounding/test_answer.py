@@ -266,13 +266,9 @@ def test_several_spans_keep_their_order(pairs: list[list[float]]) -> None:
     assert [list(span) for span in parse_answer(json.dumps(pairs)).spans] == pairs
 
 
-RUNS = [*((unit, 1_000_000) for unit in ("1", "-", "~", ".", " ", "\n", "1:", "00", "e", "_", "1e")), ("=", 500_000)]
-RUNS += [
-    *((unit, 500_000) for unit in ("/", "±", "≈", "t ", "\\text{", "not appear ", "１", "é", "с", "</")),
-    *((unit, 250_000) for unit in ("1'", "1\u202f")),
-    ("1,", 200_000),
-    ("초", 200_000),
-]
+RUNS = [(unit, 400_000) for unit in ("1", "-", "~", ".", " ", "\n", "1:", "00", "e", "_", "1e")]
+RUNS += [(unit, 200_000) for unit in ("=", "/", "±", "≈", "t ", "\\text{", "not appear ", "１", "é", "с", "</")]
+RUNS += [(unit, 100_000) for unit in ("1'", "1\u202f", "1,", "초")]
 
 
 @pytest.mark.timeout(30)
