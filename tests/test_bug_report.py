@@ -16,6 +16,7 @@ from video_opd.bug_report.report_text import MARK
 from video_opd.cli import main
 
 PRIVATE = "the red door of Anna"
+KNOWN = ("live.html", "result.json", "tensorboard", "tensorboard-2", "tiny-world", "before-restart-1")
 ISSUE_CHARACTERS = 65_536
 
 
@@ -42,7 +43,10 @@ def run(tmp_path) -> Path:
     report = {"name": "student-before", "scores": {"miou": 0.25}, "set_aside": {PRIVATE: PRIVATE}, "warnings": ["w"]}
     (folder / "evaluation/student-before.json").write_text(json.dumps(report))
     (folder / f"evaluation/{PRIVATE}.json").write_text("{}")
-    (folder / f"{PRIVATE}.txt").write_text(PRIVATE)
+    for name in (f"{PRIVATE}.txt", f"tensorboard-{PRIVATE}"):
+        (folder / name).write_text(PRIVATE)
+    for name in KNOWN:
+        (folder / name).touch()
     (folder / "memory.json").write_text(json.dumps({"micro_batch_size": 1, "too_large": {PRIVATE: "CUDA"}}))
     (folder / "checkpoints/step-000002/COMPLETE.json").write_text("{}")
     (folder / "restarts.jsonl").write_text('{"ended": "SIGKILL (perhaps the machine had no memory left)"}\n')
@@ -75,7 +79,9 @@ def test_a_run_is_described_without_its_texts(run, capsys):
                  "inputs.json is not there", "1 examples too large"):  # fmt: skip
         assert said in notices
     assert "SIGKILL" in section(text, "Crashes")
-    assert "and 1 that no run writes" in section(text, "Files of the run")
+    files = section(text, "Files of the run").splitlines()
+    assert "and 2 that no run writes" in files
+    assert {f"{name}  0 bytes" for name in KNOWN} <= {*files}
 
 
 def test_no_text_of_a_file_leaves_its_block(run):
@@ -92,16 +98,23 @@ def test_secrets_and_names_are_taken_out(run, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", f"{home}/cache")
     monkeypatch.setenv("WANDB_BASE_URL", f"https://me:pw@{host}.example/x")
     monkeypatch.setenv("MY_DIARY", PRIVATE)
+    for tracker in ("WANDB", "MLFLOW", "TRACKIO", "TENSORBOARD"):
+        monkeypatch.setenv(f"{tracker}_PROJECT", "annas project")
+        monkeypatch.setenv(f"{tracker}_DIR", "/data/store")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:p/w@db.example/x")
     with (run / "recipe.toml").open("a") as file:
         file.write(f'a = "{home}/data"\nb = "/data/{user}/x"\nc = "0123456789abcdef0123"\nd = "{home}-other"\n')
     text = make_bug_report(run)
     variables = section(text, "Environment variables").splitlines()
     assert {"HF_TOKEN=[hidden]", "WANDB_API_KEY=[hidden]", "OMP_NUM_THREADS=1", "HF_HOME=~/cache"} <= {*variables}
+    assert {"WANDB_DIR=/data/store", "WANDB_MODE=offline", "MLFLOW_DIR=/data/store", "WANDB_PROJECT=[hidden]",
+            "MLFLOW_TRACKING_URI=postgresql://[hidden]@db.example/x"} <= {*variables}  # fmt: skip
     assert "MY_DIARY" not in text
     recipe = section(text, "Recipe of the run")
     assert 'a = "~/data"\nb = "/data/[user]/x"\nc = "[WANDB_API_KEY]"\n' in recipe
     assert "anna-b-other" in recipe  # another folder
-    for private in ("0123456789abcdef0123", "=short", f"{host}.", "me:pw", f"/{user}/"):
+    for private in ("0123456789abcdef0123", "=short", f"{host}.", "me:p", f"/{user}/", "annas project"):
         assert private not in text, private
 
 
@@ -119,7 +132,7 @@ def test_a_broken_folder_is_described_all_the_same(damage, run, capsys):
     assert section(text, "Files of the run")
     if damage == "no run":
         assert section(text, "Recipe of the run") == "not there"
-        assert "is not the folder of a run" not in text or "cannot be read" in section(text, "Notices and warnings")
+        assert section(text, "Notices and warnings") == "inputs.json is not there"
     if damage == "folders":
         assert "IsADirectoryError" in section(text, "Recipe of the run")
 
@@ -153,11 +166,15 @@ def test_a_comparison_lists_its_runs(run, tmp_path):
     assert section(text, "Other runs below this folder") == "opd-seed0: 2 rows, not finished"
 
 
-def test_torch_that_hangs_or_crashes_is_told(monkeypatch):
+def test_torch_that_hangs_or_crashes_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(machine_facts, "_PROBE_S", 0.2)
     monkeypatch.setattr(machine_facts, "_PROBE", "import time; time.sleep(60)")
     assert machine_facts.probe_gpus() == ["GPUs: not known, torch gave no answer (TimeoutExpired)"]
     monkeypatch.setattr(machine_facts, "_PROBE_S", 60)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "of_the_user.py").write_text("a file here stands in for no package")
+    monkeypatch.setattr(machine_facts, "_PROBE", "import of_the_user")
+    assert "No module named 'of_the_user'" in machine_facts.probe_gpus()[0]
     monkeypatch.setattr(machine_facts, "_PROBE", "raise ImportError('libcudart.so is missing')")
     said = ["GPUs: not known, torch ended with status 1: ImportError: libcudart.so is missing"]
     assert machine_facts.probe_gpus() == said

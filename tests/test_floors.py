@@ -17,6 +17,7 @@ FLOORS = (
     (
         "types",
         "errors",
+        "child_environment",
         "redaction",
         "seeds",
         "messages",
@@ -24,6 +25,7 @@ FLOORS = (
         "output_streams",
         "ranks",
         "stop_signals",
+        "system_memory",
         "terminal",
         "consoles",
     ),

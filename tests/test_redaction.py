@@ -42,13 +42,18 @@ def test_secrets_are_replaced_by_their_names_and_the_rest_stays():
     )
     assert is_clean(redact(str(Path(URL))))  # a path has lost a slash
     assert is_clean(redact(f"Authorization: Bearer {SECRETS['WANDB_API_KEY']}1"))
+    for secret, rest in (("p", "h/x@main"), ("p@ss", "h:1/x@m"), ("pa/ss", "h/x"), ("/p@a", "h"), ("12a:/@s", "h:1/x")):
+        for start in ("see https://", "mlflow:/"):
+            assert redact(f"{start}u:{secret}@{rest}, a@b") == f"{start}{hidden}@{rest}, a@b"
     assert redact("hf_Zyxwvutsrqponmlkjihgfedcba") == hidden
 
 
 @pytest.mark.parametrize(
     "text",
     ["num_tokens = 8", "a/b@main: the key token is unknown", "student.model = 'a/b'", "--video.max-tokens=64",
-     "https://huggingface.co/a/b?page=2", "1:30 - 2:45", "the query 'who is at user@host?' has no words"],
+     "https://huggingface.co/a/b?page=2", "https://huggingface.co/a/b@main", "http://host:8080/a@b:c",
+     "http://[::1]:8080/a@b", "file:///data/me:a@b.mp4", "sqlite:////data/a:b@c/x.db", "/data/a:b@c/x.mp4",
+     "https://host/a: see me@host", "1:30 - 2:45", "the query 'who is at user@host?' has no words"],
 )  # fmt: skip
 def test_what_is_no_secret_stays(text, monkeypatch):
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "whatever-value")

@@ -16,8 +16,12 @@ _LEAST_LENGTH = 8
 """A shorter value is a switch or a number, and would be found in harmless words."""
 
 _IN_TEXT = (
-    # What stands before the host of a URL; a path has lost one of the two slashes.
-    (re.compile(r"\b([a-z][a-z0-9+.-]*:/{1,2})[^/\s@'\"]+@", re.IGNORECASE), rf"\1{HIDDEN}@"),
+    # What stands before the host of a URL; a path has lost one of the two slashes. A password may have an @ or a slash;
+    # after a host and its port there may be an @ as well, which is no secret.
+    (
+        re.compile(r"\b([a-z][a-z0-9+.-]*:/{1,2})(?:[^/\s'\"]+|[^/\s'\":@\[]+:(?!\d+/)[^\s'\"]*)@", re.IGNORECASE),
+        rf"\1{HIDDEN}@",
+    ),
     (
         re.compile(
             r"([?&;][\w.-]*(?:token|secret|signature|sig|passw(?:or)?d|key|credential|auth)[\w.-]*=)[^&;#\s'\"]+",

@@ -18,7 +18,7 @@ import pytest
 from trackers.tracked_runs import add_evaluation, add_rows, make_run
 from video_opd.cli import main
 from video_opd.config.tracker_settings import TrackerSettings
-from video_opd.trackers.side_process import track_beside
+from video_opd.trackers.start_tracking import track_beside
 
 NEW_RUN = {"train/loss": {1: 0.5, 2: 1.0, 3: 1.5, 4: 2.0}, "evaluation/validation/miou": {0: 0.2, 2: 0.3},
            "evaluation/student-after/miou": {4: 0.4}}  # fmt: skip
@@ -77,9 +77,8 @@ def resume_beside(run: Path, tracker: str) -> None:
 def read_tensorboard() -> dict[str, dict[int, float]]:
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
-    (events,) = (EventMultiplexer().AddRunsFromDirectory("store").Reload().Runs().items(),)
     multiplexer = EventMultiplexer().AddRunsFromDirectory("store").Reload()
-    ((name, tags),) = events
+    ((name, tags),) = multiplexer.Runs().items()
     assert name == "run"
     assert "recipe/text_summary" in tags["tensors"]
     found: dict[str, dict[int, float]] = {}

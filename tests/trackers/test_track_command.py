@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -73,9 +75,39 @@ def test_what_failed_goes_on_with_the_same_command(run, monkeypatch, refused):
     monkeypatch.setenv("FAKE_FAILS", "")
     assert track(run) == 0
     assert told_steps(run) == ALL_STEPS
-    for fails in ("start exits", "start raises", "finish raises"):
+    for fails in ("start exits", "start raises"):
         monkeypatch.setenv("FAKE_FAILS", fails)
-        assert "fake did not take" in refused("track", run, "--to", "fake", "--replace", late=True)
+        said = refused("track", run, "--to", "fake", "--replace", late=True)
+        assert "fake did not take" in said
+        assert "run the same command again: it sends what is missing" in said
+
+
+def test_what_failed_at_its_end_is_sent_again_as_a_whole(run, monkeypatch, refused, capsys):
+    """All is noted as sent: the same command would send nothing."""
+    monkeypatch.setenv("FAKE_FAILS", "finish raises")
+    said = refused("track", run, "--to", "fake", late=True)
+    assert "Correct this, and run the same command again with --replace: it sends all again" in said
+    monkeypatch.setenv("FAKE_FAILS", "")
+    (run / "told.jsonl").unlink()
+    assert track(run, "--replace") == 0
+    assert told_steps(run) == ALL_STEPS
+
+
+def test_a_folder_is_the_same_from_everywhere(run, tmp_path, monkeypatch):
+    for here, folder in ((tmp_path, "store"), (run, "../store"), (run, "store")):
+        monkeypatch.chdir(here)
+        assert track(run, "--folder", folder) == 0
+    folders = [each["folder"] for each in json.loads((run / "tracker.json").read_text())]
+    assert folders == [str(tmp_path / "store"), str(run / "store")]
+    assert len(told(run, "start")) == 2
+
+
+def test_where_a_run_is_has_no_secret(run, fake, capsys):
+    fake_class = TRACKERS["fake"]
+    start = fake_class.start
+    fake_class.start = lambda *given: replace(start(*given), where="postgresql://u:pa/ss@h/db")
+    assert track(run) == 0
+    assert "ss@" not in capsys.readouterr().out + (run / "tracker.json").read_text()
 
 
 def test_a_comparison_gives_all_its_runs_in_one_group(tmp_path, capsys):
@@ -110,7 +142,27 @@ def test_what_cannot_be_sent_is_refused(run, refused, tmp_path, monkeypatch):
     monkeypatch.setattr(unfit_trackers, "find_spec", lambda name: None if name == "wandb" else find_spec(name))
     said = refused("track", run, "--to", "wandb")
     assert "the package wandb is not installed. Run `pip install 'video-opd[wandb]'`" in said
+    TRACKERS["fake"].package = "there_is_none.inside"
+    assert "the package there_is_none.inside is not installed" in refused("track", run, "--to", "fake")
     assert told(run, "start") == []
+
+
+def test_a_lock_that_the_disk_does_not_take_is_told(run, refused, monkeypatch):
+    def lock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", lock)
+    assert ".tracker.lock cannot be written: No locks available." in refused("track", run, "--to", "fake")
+
+
+def test_the_help_offers_what_the_command_takes(run, capsys):
+    with pytest.raises(SystemExit):
+        main(["track", "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "or one of your own (with --plugin). In a recipe also none." in said
+    assert "a list on stdout, with one JSON object for each run" in said
+    assert track(run, "--json") == 0
+    assert [each["run"] for each in json.loads(capsys.readouterr().out)] == [str(run)]
 
 
 def test_a_tracker_is_a_class_with_three_methods():

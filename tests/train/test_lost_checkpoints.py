@@ -8,10 +8,15 @@ import shutil
 
 import pytest
 
+from trackers.tracked_runs import make_run
 from train.test_runs import NOTHING_TRAINED, STEPS, short_recipe
 from video_opd.cli import main
-from video_opd.errors import ConfigurationError
+from video_opd.errors import ConfigurationError, DataError
+from video_opd.files.journal import truncate_journal
+from video_opd.runs.directory import RunDirectory
+from video_opd.trackers.sent_record import hold_sent
 from video_opd.train import loop
+from video_opd.train.lost_checkpoints import set_aside_for_restart
 from video_opd.train.run import run_recipe
 
 EVERY = 2
@@ -94,21 +99,34 @@ def test_where_all_checkpoints_are_damaged_restart_begins_again(train, tmp_path)
     assert (run / "before-restart-1" / "checkpoints" / "step-000002").is_dir()
 
 
+def test_what_was_sent_is_set_aside_when_nothing_is_sent_any_more(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run / "tracker.json").write_text("[]")
+    with hold_sent(run, waits=False), pytest.raises(DataError, match="is being sent to a tracker by another process"):
+        set_aside_for_restart(RunDirectory(run))
+    assert not list(run.glob("before-restart-*"))
+    folder = set_aside_for_restart(RunDirectory(run))
+    assert (folder / "tracker.json").exists()
+    assert not (run / "tracker.json").exists()
+
+
 def test_steps_that_are_done_again_are_told_before_their_rows_go(train, tmp_path, capsys, monkeypatch):
     train(until=1)
     capsys.readouterr()
     told = []
-    truncate = loop.truncate_journal
     monkeypatch.setattr(
-        loop, "truncate_journal", lambda *a, **k: told.append(capsys.readouterr().err) or truncate(*a, **k)
+        "video_opd.train.run.truncate_journal",
+        lambda *a, **k: told.append(capsys.readouterr().err) or truncate_journal(*a, **k),
     )
     assert train(until=5)[0] == 0, "killed before the first checkpoint"
     assert "step 1 is done again, because there is no checkpoint; the new rows replace the old ones" in told[0]
     told.clear()
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000004")
+    (tmp_path / "run" / "answers.jsonl").write_text('{"step": 2}\n{"step": 3}\n')
     assert train()[0] == 2
     assert "3 steps, 3 to 5, are done again, because the newest checkpoint is of step 2" in told[0]
     assert "done again" not in "".join(told[1:])
+    assert (tmp_path / "run" / "answers.jsonl").read_text() == '{"step": 2}\n'
 
 
 @pytest.mark.parametrize("words", [[], ["--restart"]])

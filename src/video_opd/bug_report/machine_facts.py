@@ -15,6 +15,7 @@ from pathlib import Path
 
 from video_opd import __version__
 from video_opd.redaction import HIDDEN, is_secret_name
+from video_opd.system_memory import read_memory_limit, read_memory_table
 
 PACKAGES = (
     "torch", "torchvision", "transformers", "tokenizers", "safetensors", "av", "numpy", "pillow", "pydantic",
@@ -27,6 +28,7 @@ _VARIABLES = re.compile(
     r"|TENSORBOARD|TRACKIO)_\w+|PYTHON(PATH|HASHSEED|OPTIMIZE|WARNINGS)|RANK|(LOCAL_)?WORLD_SIZE|LOCAL_RANK|LANG|LC_ALL"
     r"|LD_(LIBRARY_PATH|PRELOAD)|TMPDIR"
 )
+_NAMED_ONLY = re.compile(r"(WANDB|MLFLOW|TENSORBOARD|TRACKIO)_(?!(MODE|DIR|BASE_URL|TRACKING_URI)$)\w+")
 
 _PROBE_S = 60.0
 """How long torch may take to tell of the GPUs: a broken driver may hang."""
@@ -72,7 +74,11 @@ def probe_gpus() -> list[str]:
     """Lines about CUDA and the GPUs as torch sees them. Another process asks torch: it may hang or crash."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=_PROBE_S, stdin=subprocess.DEVNULL
+            [sys.executable, "-P", "-c", _PROBE],
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_S,
+            stdin=subprocess.DEVNULL,
         )
         found = json.loads(done.stdout) if done.returncode == 0 else None
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
@@ -87,9 +93,10 @@ def probe_gpus() -> list[str]:
 
 
 def list_variables() -> list[str]:
-    """Lines `NAME=value` of variables that change what this program does. Of a secret only the name is there."""
+    """Lines `NAME=value` of variables that change what this program does. Of a secret only the name is there, and of
+    most variables of trackers: they name people, teams and projects."""
     return [
-        f"{name}={HIDDEN if is_secret_name(name) else value}"
+        f"{name}={HIDDEN if is_secret_name(name) or _NAMED_ONLY.fullmatch(name) else value}"
         for name, value in sorted(os.environ.items())
         if _VARIABLES.fullmatch(name)
     ]
@@ -109,15 +116,10 @@ def _count_cores() -> str:
 
 
 def _describe_memory() -> str:
-    said = "not known"
-    with contextlib.suppress(OSError, KeyError, ValueError):
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-        kib = {name: int(size) for name, size in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
-        said = f"{_gib(kib['MemAvailable'] * 1024)} of {_gib(kib['MemTotal'] * 1024)} free"
-    with contextlib.suppress(OSError, ValueError):
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
-        said += f"; the limit of the container is {_gib(limit)}"
-    return said
+    table, limit = read_memory_table(), read_memory_limit()
+    is_known = {"MemAvailable", "MemTotal"} <= table.keys()
+    said = f"{_gib(table['MemAvailable'])} of {_gib(table['MemTotal'])} free" if is_known else "not known"
+    return said if limit is None else f"{said}; the limit of the container is {_gib(limit)}"
 
 
 def _gib(num_bytes: int) -> str:

@@ -25,9 +25,10 @@ _MOST_CHARACTERS = 8_000
 """Of a section: an issue takes 65,536 in all."""
 _KNOWN = {
     ".recipe.sha256", ".run.lock", ".tracker.lock", "answers.jsonl", "checkpoints", "evaluation", "finished.json",
-    "inputs.json", "memory.json", "metrics.jsonl", "recipe.toml", "report.html", "restarts.jsonl", "rounds",
-    "tensorboard", "tracker.json",
+    "inputs.json", "live.html", "memory.json", "metrics.jsonl", "recipe.toml", "report.html", "restarts.jsonl",
+    "result.json", "rounds", "tensorboard", "tiny-world", "tracker.json",
 }  # fmt: skip
+_KNOWN_WITH_NUMBERS = ("environment*.json", "before-restart-[0-9]*", "tensorboard-[0-9]*")
 _UNREADABLE = (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError, UserError)
 
 
@@ -77,7 +78,7 @@ def list_run_facts(folder: Path) -> Iterator[ReportBlock]:
 def _describe_files(folder: Path) -> str:
     lines, num_others = [], 0
     for path in sorted(folder.iterdir()):
-        if path.name in _KNOWN or path.match("environment*.json") or path.match("before-restart-*"):
+        if path.name in _KNOWN or any(path.match(pattern) for pattern in _KNOWN_WITH_NUMBERS):
             lines.append(f"{path.name}/" if path.is_dir() else f"{path.name}  {path.lstat().st_size} bytes")
         else:
             num_others += 1

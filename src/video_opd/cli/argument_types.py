@@ -13,7 +13,7 @@ from cyclopts import Parameter, Token
 
 from video_opd.cli.path_roles import Reads, Role
 from video_opd.policy.location import BUNDLED, check_device_name
-from video_opd.trackers import TRACKERS
+from video_opd.trackers import NO_TRACKER, TRACKERS
 
 
 def number_type(
@@ -135,7 +135,8 @@ Offline = Annotated[
 ]
 DecodeHere = Annotated[bool, Parameter(help="decode in this process, without limits on time and memory")]
 TrackerName = Annotated[
-    str, offer_names(("none", *TRACKERS), "who shows the numbers while the run is trained; as tracker.name in a recipe")
+    str,
+    offer_names((NO_TRACKER, *TRACKERS), "who shows the numbers while the run is trained; as tracker.name in a recipe"),
 ]
 RecipeKeys = Annotated[Mapping[str, str], Parameter(parse=False)]
 """Any key of a recipe, given as an argument: `--training.learning-rate 1e-4`. Every command with a recipe has this."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from video_opd.child_environment import make_child_environment
 from video_opd.cli import WORDS
 from video_opd.errors import ConfigurationError, Stopped, UserError
 from video_opd.files.journal import Journal
@@ -197,9 +198,7 @@ class _Signals:
             if os.getppid() != parent:
                 os._exit(128 + signal.SIGTERM)
 
-        paths = filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")))
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-        with subprocess.Popen(command, env=environment, preexec_fn=prepare) as self._child:
+        with subprocess.Popen(command, env=make_child_environment(), preexec_fn=prepare) as self._child:
             while (status := self._child.poll()) is None:
                 self.take(60.0)
         self._child = None

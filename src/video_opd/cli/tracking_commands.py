@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from video_opd.cli.argument_types import Json, Plugins, load_plugins
+from video_opd.cli.argument_types import Plugins, load_plugins
 from video_opd.cli.path_roles import GoesOn
 from video_opd.cli.record_flags import add_record_flags
 from video_opd.config.tracker_settings import TrackerSettings
@@ -24,7 +24,7 @@ def track(
     settings: TrackerSettings,
     replace: Annotated[bool, Parameter(help="send everything again, in the place of what the tracker has")] = False,
     plugin: Plugins = (),
-    json: Json = False,
+    json: Annotated[bool, Parameter(help="a list on stdout, with one JSON object for each run")] = False,
 ) -> int:
     """Send the numbers of runs to a tracker. A run that is there already is not sent twice.
 

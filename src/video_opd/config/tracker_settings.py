@@ -17,7 +17,8 @@ class TrackerSettings(Settings):
     login or from variables of the environment."""
 
     name: Annotated[_Name, Flagged("to")]
-    """Who shows the numbers: tensorboard, wandb, mlflow, trackio, one of your own (with --plugin), or none."""
+    """Who shows the numbers: tensorboard, wandb, mlflow, trackio, or one of your own (with --plugin). In a recipe also
+    none."""
     project: _Name | None = None
     """The project in Weights & Biases and trackio, the experiment in MLflow. Not set: WANDB_PROJECT or
     MLFLOW_EXPERIMENT_NAME, or else video-opd."""

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from video_opd.errors import DataError, Stopped
+from video_opd.files.dotted_keys import flatten_tables
 from video_opd.files.durable import sync_folder, write_durably
 from video_opd.files.file_lock import hold_file
 from video_opd.files.journal import Journal, iterate_journal, make_json_line
@@ -64,7 +65,7 @@ class AnswersOf:
                 different.append(f"model: {' and '.join(names)}" + " of other weights" * (names[0] == names[1]))
         if mine["questions_sha256"] != found["questions_sha256"]:
             different.append("the questions")
-        settings, theirs = _flatten(mine["settings"]), _flatten(found["settings"])
+        settings, theirs = flatten_tables(mine["settings"]), flatten_tables(found["settings"])
         different += [
             f"{key}: {json.dumps(theirs.get(key))} and {json.dumps(settings.get(key))}"
             for key in dict.fromkeys([*theirs, *settings])
@@ -159,7 +160,8 @@ def open_answers(path: Path, of: AnswersOf | None) -> Iterator[AnswerFile]:
     with ExitStack() as stack:
         if of is not None:
             stack.enter_context(_remove_if_empty_on_error(working))
-            stack.enter_context(hold_file(working, "answers", "wait for it, or give another file with --out"))
+            cause = f"answers {working} are being written by another process"
+            stack.enter_context(hold_file(working, cause, remedy="wait for it, or give another file with --out"))
             write_durably(_settings_place(working), (json.dumps(of.to_json(), indent=2) + "\n").encode())
         lines = stack.enter_context(contextlib.closing(_Lines(working)))
         yield AnswerFile(working, _read_rows(working), lines)
@@ -322,10 +324,3 @@ def _make_strange(path: Path, number: int, key: str) -> DataError:
         reason=f"it has no `{key}`, so another program wrote it",
         remedy="restore the file, remove it, or give another file with --out",
     )
-
-
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

@@ -13,20 +13,29 @@ from video_opd.errors import DataError
 @contextlib.contextmanager
 def hold_file(
     path: Path,
-    called: str = "scores",
+    cause: str = "",
     remedy: str = "wait for it, or score a shard each with --shard into files of their own",
+    *,
+    waits: bool = False,
 ) -> Iterator[None]:
-    """Lock a file of scores, or another file named by `called`, for writing. The lock ends with the process.
+    """Lock a file for the block; it is made if it is not there. The lock ends with the process.
+
+    Args:
+        path: the file.
+        cause: what another process does that has the lock; empty: it writes scores.
+        remedy: what to do then.
+        waits: wait for the other process, rather than refuse.
 
     Raises:
-        DataError: another process writes to it.
+        DataError: another process has the lock.
+        OSError: the file cannot be opened or locked.
     """
-    with path.open("ab") as file:  # created if it does not exist
+    with path.open("ab") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         except BlockingIOError:
             raise DataError(
-                f"{called} {path} are being written by another process",
+                cause or f"scores {path} are being written by another process",
                 reason="two processes would write every row twice",
                 remedy=remedy,
             ) from None

@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Any
 
 from video_opd.errors import ConfigurationError
+from video_opd.files.dotted_keys import flatten_tables, is_covered
 from video_opd.files.durable import sync_folder, write_durably
 from video_opd.files.toml_text import load_toml
 from video_opd.redaction import redact
@@ -238,7 +239,7 @@ def _refuse_other_recipe(
     differences = [
         f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not _is_covered(key, ignore_keys)
+        if old.get(key) != new.get(key) and not is_covered(key, ignore_keys)
     ]
     if not differences:
         return
@@ -252,19 +253,9 @@ def _refuse_other_recipe(
     )
 
 
-def _is_covered(key: str, names: frozenset[str]) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in names)
-
-
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def _flatten(table: Mapping[str, Any]) -> dict[str, str]:
     """Dotted key -> value as JSON. As text, 1, 1.0 and true stay apart and nan equals itself."""
-    flat: dict[str, str] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value, sort_keys=True, default=str)
-    return flat
+    return {key: json.dumps(value, sort_keys=True, default=str) for key, value in flatten_tables(table).items()}
 
 
 def _record_environment(first: Path, environment: Mapping[str, Any]) -> None:

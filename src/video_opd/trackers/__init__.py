@@ -16,6 +16,8 @@ from video_opd.errors import ConfigurationError
 from video_opd.plugin_table import PluginTable, require_name
 
 DEFAULT_PROJECT = "video-opd"
+NO_TRACKER = "none"
+"""The name of no tracker, in a recipe and with `--tracker`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ TRACKERS: PluginTable[Callable[[], Tracker]] = PluginTable(
         "mlflow": "mlflow_tracker.MLflowTracker",
         "trackio": "trackio_tracker.TrackioTracker",
     },
-    reserved=("none",),
+    reserved=(NO_TRACKER,),
 )
 """Every tracker by its name in a recipe. The name is also that of the extra which installs it."""
 
@@ -111,16 +113,3 @@ def register_tracker(name: str) -> Callable[[SomeTracker], SomeTracker]:
         return tracker
 
     return register
-
-
-def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Tables as dotted keys, `training.learning_rate`, for trackers that have no tables.
-
-    Args:
-        config: the tables.
-        prefix: the first part of the keys.
-    """
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= flatten_config(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

@@ -101,17 +101,20 @@ def replay(run: Path, settings: TrackerSettings, *, replaces: bool) -> Replay:
         if had is not None and not replaces and not count_unsent(run, settings)[0]:
             return Replay(run=run, num_sent=0, id=had.id, where=had.where)
         sending = Sending(run=run, settings=settings, replaces=replaces)
-        with _explain_failures(run, settings), contextlib.redirect_stdout(sys.stderr):
-            sending.start()
-            sending.send_new(is_ended=True)
-            sending.finish()
+        with contextlib.redirect_stdout(sys.stderr):
+            with _explain_failures(run, settings, "run the same command again: it sends what is missing"):
+                sending.start()
+                sending.send_new(is_ended=True)
+            # All is noted as sent, and it is not known what the tracker still had to hand over.
+            with _explain_failures(run, settings, "run the same command again with --replace: it sends all again"):
+                sending.finish()
         record = sending.record
         reasons = tuple(sending.numbers.unreadable.values())
         return Replay(run=run, num_sent=sending.num_sent, id=record.id, where=record.where, unreadable=reasons)
 
 
 @contextlib.contextmanager
-def _explain_failures(run: Path, settings: TrackerSettings) -> Iterator[None]:
+def _explain_failures(run: Path, settings: TrackerSettings, again: str) -> Iterator[None]:
     """Turn whatever a tracker raises into one sentence."""
     try:
         yield
@@ -121,7 +124,7 @@ def _explain_failures(run: Path, settings: TrackerSettings) -> Iterator[None]:
         raise EngineError(
             f"{settings.name} did not take {run}",
             reason=explain(error),
-            remedy="correct this, and run the same command again: it sends what is missing",
+            remedy=f"correct this, and {again}",
         ) from error
 
 

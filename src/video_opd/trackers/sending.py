@@ -12,7 +12,7 @@ from video_opd.redaction import redact
 from video_opd.runs.directory import RunDirectory
 from video_opd.trackers import TRACKERS, TrackedRun, Tracker
 from video_opd.trackers.run_numbers import RunNumbers, StepNumbers, find_step
-from video_opd.trackers.sent_record import SentRecord, find_sent, write_sent
+from video_opd.trackers.sent_record import SentRecord, find_folder, find_sent, write_sent
 
 
 @dataclass(kw_only=True)
@@ -67,9 +67,9 @@ class Sending:
         self.record = SentRecord(
             tracker=settings.name,
             project=settings.project,
-            folder=None if settings.folder is None else str(settings.folder),
+            folder=find_folder(settings),
             id=started.id,
-            where=started.where,
+            where=redact(started.where),
             step=step,
             evaluations=evaluations,
         )

@@ -8,19 +8,20 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.errors import DataError, explain_write_errors
 from video_opd.files.durable import write_durably
+from video_opd.files.file_lock import hold_file
 from video_opd.files.strict_json import load_json
 from video_opd.files.written_record import Count, Text, WrittenRecord
 
 TRACKER_FILE = "tracker.json"
-_LOCK = ".tracker.lock"
+TRACKER_LOCK = ".tracker.lock"
 
 
 class SentRecord(WrittenRecord):
@@ -29,7 +30,7 @@ class SentRecord(WrittenRecord):
     tracker: Text
     project: Text | None = None
     folder: Text | None = None
-    """As in the settings: in another project or folder the run is another one."""
+    """Absolute. In another project or folder the run is another one."""
     id: Text
     where: Text = ""
     step: Count = 0
@@ -38,8 +39,12 @@ class SentRecord(WrittenRecord):
 
     def is_for(self, settings: TrackerSettings) -> bool:
         """Whether this is the record of such a tracker."""
-        folder = None if settings.folder is None else str(settings.folder)
-        return (self.tracker, self.project, self.folder) == (settings.name, settings.project, folder)
+        return (self.tracker, self.project, self.folder) == (settings.name, settings.project, find_folder(settings))
+
+
+def find_folder(settings: TrackerSettings) -> str | None:
+    """The folder of a tracker's files, the same wherever the command is called from."""
+    return None if settings.folder is None else os.path.abspath(settings.folder)
 
 
 def read_sent(run: Path) -> list[SentRecord]:
@@ -99,15 +104,9 @@ def hold_sent(run: Path, *, waits: bool) -> Iterator[None]:
         DataError: another process sends the run.
         ConfigurationError: nothing can be written to the folder.
     """
-    with explain_write_errors(run / _LOCK):
-        file = (run / _LOCK).open("ab")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise DataError(
-                f"{run} is being sent to a tracker by another process",
-                reason="two processes would send every row twice",
-                remedy="wait for it; where the run is being trained, it is sent until the run ends",
-            ) from None
+    cause = f"{run} is being sent to a tracker by another process"
+    remedy = "wait for it; where the run is being trained, it is sent until the run ends"
+    with contextlib.ExitStack() as stack:
+        with explain_write_errors(run / TRACKER_LOCK):
+            stack.enter_context(hold_file(run / TRACKER_LOCK, cause, remedy, waits=waits))
         yield

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from video_opd.errors import ConfigurationError
 from video_opd.trackers import StartedRun, TrackedRun
 
 
@@ -21,6 +22,12 @@ class TensorBoardTracker:
         from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+        if run.store and (run.name in ("", ".", "..") or set(run.name) & {"/", "\\", "\0"}):
+            raise ConfigurationError(
+                f"the run name {run.name!r}",
+                reason="TensorBoard's files go to a folder of that name, and it is not the name of a folder",
+                remedy="give a name without slashes with --run-name, or as tracker.run_name in the recipe",
+            )
         home, number = (run.store / run.name).absolute() if run.store else run.folder / "tensorboard", 1
         folder = run.folder / run.id if run.id else home
         while not run.id and folder.exists():  # of another run, or of this one before it began again

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, TextIO
 
 from video_opd.config.tracker_settings import TrackerSettings
@@ -36,6 +36,8 @@ def main() -> int:
     order, lines = json.loads(sys.argv[1]), _take_stdout()
     settings = TrackerSettings.model_validate(order["settings"])
     redact_logs()
+    ended = Event()
+    Thread(target=_await_end, args=(ended,), daemon=True).start()
 
     def say(text: str) -> None:
         show(" ".join(redact(text).split()), file=lines, flush=True)
@@ -44,22 +46,24 @@ def main() -> int:
         if order["plugin"]:
             load_plugin(order["plugin"])
         with hold_sent(Path(order["run"]), waits=True):
-            return _send_all(settings, order, say)
+            return _send_all(settings, order, ended, say)
     except BaseException as error:  # a tracker may even call sys.exit
         say(f"warning: {settings.name} failed: {explain(error)}")
         return 1
 
 
-def _send_all(settings: TrackerSettings, order: dict[str, Any], say: Callable[[str], None]) -> int:
-    while find_sent(Path(order["run"]), settings) and not count_unsent(Path(order["run"]), settings)[0]:
-        if _has_ended(LOOK_S):  # the run was done already
+def _send_all(settings: TrackerSettings, order: dict[str, Any], ended: Event, say: Callable[[str], None]) -> int:
+    run, resumes_after = Path(order["run"]), order["resumes_after"]
+    # A tracker that has all is not asked. One that has later steps than the run is told that they come again.
+    while (had := find_sent(run, settings)) and had.step <= resumes_after and not count_unsent(run, settings)[0]:
+        if ended.wait(LOOK_S):  # the run was done already
             return 0
-    sending = Sending(run=Path(order["run"]), settings=settings, resumes_after=order["resumes_after"], is_live=True)
+    sending = Sending(run=run, settings=settings, resumes_after=resumes_after, is_live=True)
     sending.start()
     say(f"{settings.name}: {sending.record.where}")
     pause, is_ended, has_warned = 0.0, False, False
     while not is_ended:
-        is_ended = _has_ended(pause)
+        is_ended = ended.wait(pause)
         try:
             sending.send_new(is_ended=is_ended)
             pause = LOOK_S
@@ -81,12 +85,11 @@ def _take_stdout() -> TextIO:
     return lines
 
 
-def _has_ended(within_s: float) -> bool:
-    """Whether the run ends within some seconds. From then on this process lives for at most `LAST_S`."""
-    readable, _, _ = select.select([0], [], [], within_s)
-    if readable:
-        signal.alarm(LAST_S)
-    return bool(readable)
+def _await_end(ended: Event) -> None:
+    """Wait for the end of the run. From then on this process lives for at most `LAST_S`, whatever the tracker does."""
+    os.read(0, 1)
+    signal.alarm(LAST_S)
+    ended.set()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping
 from typing import ClassVar
 
+from video_opd.errors import ConfigurationError
 from video_opd.trackers import DEFAULT_PROJECT, StartedRun, TrackedRun
 
 
@@ -15,13 +16,22 @@ class TrackioTracker:
     """trackio finds a run by its name, so the name gets four random digits and is the id."""
 
     package: ClassVar[str] = "trackio"
+    _stores: ClassVar[set[str]] = set()
+    """Of this process: none or one, because trackio keeps the folder that it found when it was imported."""
 
     def start(self, run: TrackedRun) -> StartedRun:
         """Begin a run, or go on with it. What is replaced is deleted where the files are local."""
-        variables = ""
-        if run.store:
-            os.environ["TRACKIO_DIR"] = str(run.store.absolute())  # read when trackio is imported
-            variables = f"TRACKIO_DIR={shlex.quote(str(run.store.absolute()))} "
+        variables, store = "", str(run.store.absolute()) if run.store else ""
+        if self._stores - {store}:
+            raise ConfigurationError(
+                f"{run.folder} is of another folder of trackio than the runs before it",
+                reason="trackio writes all runs of a program to one folder",
+                remedy="send it with a command of its own; or give one --folder for all",
+            )
+        self._stores.add(store)
+        if store:
+            os.environ["TRACKIO_DIR"] = store  # read when trackio is imported
+            variables = f"TRACKIO_DIR={shlex.quote(store)} "
         import trackio
 
         project, name = run.project or DEFAULT_PROJECT, run.id or f"{run.name}-{secrets.token_hex(2)}"

@@ -7,9 +7,7 @@ from importlib.util import find_spec
 from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.errors import ConfigurationError
 from video_opd.plugins import find_plugin_file
-from video_opd.trackers import TRACKERS
-
-NO_TRACKER = "none"
+from video_opd.trackers import NO_TRACKER, TRACKERS
 
 
 def is_tracked(settings: TrackerSettings | None) -> bool:
@@ -40,7 +38,7 @@ def refuse_unfit_tracker(settings: TrackerSettings, *, is_beside: bool) -> None:
         )
     tracker = TRACKERS[name]
     package = getattr(tracker, "package", "")
-    if package and not find_spec(package):
+    if package and not _is_installed(package):
         is_ours = tracker.__module__.startswith("video_opd.")
         what = f"'video-opd[{name}]'" if is_ours else package
         raise ConfigurationError(
@@ -54,6 +52,14 @@ def refuse_unfit_tracker(settings: TrackerSettings, *, is_beside: bool) -> None:
             reason="it was registered in this program, and a process beside the training loads it from a plugin file",
             remedy="put it into a file of its own, and give that with --plugin or `video_opd.load_plugin`",
         )
+
+
+def _is_installed(package: str) -> bool:
+    """Whether a package is there, also `a.b`, for which Python imports `a`."""
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def find_own_file(name: str) -> str | None:

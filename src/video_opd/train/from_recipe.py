@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import numbers
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import tomli_w
 from video_opd.config import Recipe
 from video_opd.config.recipe_file import load_recipe, parse_recipe, set_keys
 from video_opd.errors import ConfigurationError, require_path
+from video_opd.files.dotted_keys import flatten_tables
 from video_opd.files.toml_text import load_toml
 from video_opd.ranks import leave_job
 
@@ -78,7 +79,7 @@ def as_overrides(tables: Mapping[str, Any]) -> dict[str, str]:
     Raises:
         ConfigurationError: a value that no recipe can hold.
     """
-    return {key: _format_toml(key, value) for key, value in _flatten(tables)}
+    return {key: _format_toml(key, value) for key, value in flatten_tables(tables).items()}
 
 
 def _apply_overrides(recipe: str | Path | Recipe, overrides: dict[str, str]) -> Recipe:
@@ -89,15 +90,6 @@ def _apply_overrides(recipe: str | Path | Recipe, overrides: dict[str, str]) -> 
     tables = load_toml(recipe.to_toml())
     set_keys(tables, overrides)
     return parse_recipe(tables, where=f"recipe {recipe.name}")
-
-
-def _flatten(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values."""
-    for key, value in tables.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _format_toml(key: str, value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from video_opd.eval.evaluate import evaluate
 from video_opd.files.durable import write_durably
-from video_opd.files.journal import Journal, truncate_journal
+from video_opd.files.journal import Journal
 from video_opd.files.run_records import EvaluationReport, SampledAnswer, StepMetrics
 from video_opd.methods import Method
 from video_opd.runs.best_checkpoint import find_best_checkpoint
@@ -46,7 +46,7 @@ def train(
     Args:
         parts: of the run.
         state: how far the run got; it is kept up to date.
-        run: the folder with journals and checkpoints.
+        run: the folder with checkpoints, and with journals that have no row of a later step.
         batches: gives the examples of a step, from 0.
         until: step to stop after.
 
@@ -56,8 +56,6 @@ def train(
     """
     recipe, schedule, source = parts.recipe, parts.recipe.schedule, parts.data.source
     source.set_aside.update(state.set_aside)
-    for journal in (run.metrics, run.answers):
-        truncate_journal(journal, after_step=state.step)
     with ExitStack() as stack:
         metrics, answers = (stack.enter_context(Journal(path)) for path in (run.metrics, run.answers))
         take = SmallerPieces(parts, run, take_step)

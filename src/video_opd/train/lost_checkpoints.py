@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from video_opd.files.journal import iterate_journal
 from video_opd.runs.checkpoint import find_latest_checkpoint, has_checkpoints
 from video_opd.runs.directory import RunDirectory
 from video_opd.runs.inputs_file import INPUTS_FILE
-from video_opd.trackers.sent_record import TRACKER_FILE
+from video_opd.trackers.sent_record import TRACKER_FILE, TRACKER_LOCK, hold_sent
 from video_opd.train.build import count_steps, prepare_data
 from video_opd.train.run_inputs import Inputs
 
@@ -50,17 +51,21 @@ def set_aside_for_restart(run: RunDirectory) -> Path | None:
 
     Raises:
         ConfigurationError: there is a checkpoint that the run can go on from.
+        DataError: the run is still being sent to a tracker.
     """
     _refuse_usable_checkpoint(run)
     left = (run.metrics, run.answers, run.rounds, run.evaluation, run.checkpoints, run.report, run.memory)
     found = [path for path in left if (any(path.iterdir()) if path.is_dir() else path.exists())]
     if not found:
         return None
-    found += [path for path in (run.path / INPUTS_FILE, run.path / TRACKER_FILE) if path.exists()]
     number = 1
     while os.path.lexists(folder := run.path / f"before-restart-{number}"):
         number += 1
-    with explain_write_errors(folder):
+    # A tracking process lives a little longer than its run, and may still write what was sent.
+    was_tracked = (run.path / TRACKER_LOCK).exists()
+    sent = hold_sent(run.path, waits=False) if was_tracked else contextlib.nullcontext()
+    with sent, explain_write_errors(folder):
+        found += [path for path in (run.path / INPUTS_FILE, run.path / TRACKER_FILE) if path.exists()]
         folder.mkdir()
         # The journal is moved last: as long as it is there, the run is refused without --restart.
         for path in reversed(found):

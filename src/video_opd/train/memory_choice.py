@@ -16,6 +16,7 @@ from video_opd.errors import ConfigurationError, DataError
 from video_opd.files.toml_text import load_toml
 from video_opd.policy.device import find_capability, find_device, find_device_here
 from video_opd.ranks import current_job
+from video_opd.system_memory import read_memory_limit, read_memory_table
 from video_opd.train.largest_micro_batch import choose_load
 from video_opd.train.measured_models import list_frozen, measure_student
 from video_opd.train.memory_estimate import GIB, MemoryEstimate, StepMemory
@@ -169,11 +170,11 @@ def find_room(device: str) -> tuple[int, int]:
         free, total = torch.cuda.mem_get_info(torch.device(device))
         return total, free + torch.cuda.memory_reserved(device)  # what an earlier run of this process had is used again
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    table = _read_memory_table()
+    table = read_memory_table()
     total = table.get("MemTotal", 0)
     if not total:  # a system that does not tell
         return NOT_KNOWN, NOT_KNOWN
-    limit = _read_limit(total)
+    limit = min(total, read_memory_limit() or total)
     free = min(table.get("MemAvailable", total), limit)
     return (limit + table.get("SwapTotal", 0)) // processes, free // processes
 
@@ -190,24 +191,6 @@ def find_smallest(recipe: Recipe) -> tuple[int, int]:
         return find_room(find_device(recipe.compute.device))
     rooms = ranks.call_all(find_room_here, recipe.compute.device)
     return min(total for total, _ in rooms), min(free for _, free in rooms)
-
-
-def _read_memory_table() -> dict[str, int]:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return {}
-    pairs = (line.split(":") for line in lines)
-    return {name: 1024 * int(value.split()[0]) for name, value in pairs}
-
-
-def _read_limit(total: int) -> int:
-    """The limit of a container, or what the machine has."""
-    try:
-        text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-    except OSError:
-        return total
-    return min(total, int(text)) if text.isdecimal() else total
 
 
 def _cannot_fit(recipe: Recipe, estimate: MemoryEstimate, room: int, num_processes: int) -> ConfigurationError:

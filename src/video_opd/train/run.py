@@ -35,7 +35,7 @@ from video_opd.runs.directory import RunDirectory
 from video_opd.runs.evaluation_files import read_evaluation
 from video_opd.runs.leftovers import remove_leftovers
 from video_opd.runs.round_files import read_cost_of_selection
-from video_opd.trackers.side_process import track_beside
+from video_opd.trackers.start_tracking import track_beside
 from video_opd.train.answering_choice import is_answering_open, settle_answering
 from video_opd.train.build import (
     PromptMemories,
@@ -231,7 +231,7 @@ def run_recipe(
             held_out.score_teachers()
         _say_where_it_begins(parts, state, run, console)
         _train_and_score(parts, state, run, held_out)
-        _write_what_is_looked_at(parts, state, run, memories, console)
+        _score_and_report(parts, state, run, memories, console)
         shared.note(recipe, run)
         return held_out.results | {"steps": state.step, "train_seconds": state.seconds, "run": str(run.path)}
 
@@ -274,7 +274,8 @@ def _take_up(
 def _train_and_score(parts: RunParts, state: TrainingState, run: RunDirectory, held_out: HeldOut) -> None:
     """Train to the last step and score the student, while a tracker shows what is written."""
     tell = partial(say, held_out.console)
-    truncate_journal(run.metrics, after_step=state.step)
+    for journal in (run.metrics, run.answers):
+        truncate_journal(journal, after_step=state.step)
     with track_beside(run.path, parts.recipe.tracker, resumes_after=state.step, tell=tell):
         train_in_rounds(parts, state, run, lambda line: tell(f"warning: {line}"))
         held_out.score("student-after", parts.models.student)
@@ -290,7 +291,7 @@ def _say_where_it_begins(parts: RunParts, state: TrainingState, run: RunDirector
         _warn_of_wording(parts, console)
 
 
-def _write_what_is_looked_at(
+def _score_and_report(
     parts: RunParts, state: TrainingState, run: RunDirectory, memories: PromptMemories, console: Console
 ) -> None:
     """Score the answers that the report shows, say what happened, and write the report."""

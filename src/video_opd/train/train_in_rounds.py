@@ -24,7 +24,7 @@ def train_in_rounds(parts: RunParts, state: TrainingState, run: RunDirectory, wa
     Args:
         parts: of the run.
         state: how far the run got; it is kept up to date.
-        run: the folder of the run.
+        run: the folder of the run, whose journals have no row of a later step.
         warn: is given each warning of the curriculum, one sentence.
 
     Raises:

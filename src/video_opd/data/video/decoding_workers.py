@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from video_opd.child_environment import make_child_environment
 from video_opd.data.video.decoding_process import KINDS, MEMORY_BYTES
 from video_opd.data.video.idle_decoders import leave_idle, take_idle
 from video_opd.data.video.picture_folder import probe_video, read_video
@@ -77,7 +78,6 @@ class DecodingWorker:
         their_end, self.lifeline = os.pipe()
         descriptor = _open_memory()
         given = (theirs.fileno(), descriptor, their_end)
-        paths = filter(None, (str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")))
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", *PROGRAM, *map(str, given), str(num_bytes)],
@@ -85,7 +85,7 @@ class DecodingWorker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=given,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
+                env=make_child_environment(OPENBLAS_NUM_THREADS="1"),
             )
             self.memory = mmap.mmap(descriptor, MEMORY_BYTES)
         except (OSError, ValueError) as error:  # ValueError: Windows gives no descriptors away

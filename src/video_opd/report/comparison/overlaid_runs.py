@@ -16,6 +16,7 @@ from typing import Any
 
 from video_opd.errors import ConfigurationError
 from video_opd.files.comparison_records import Comparison, CurvePoint, Estimate, Ledger, MethodResult
+from video_opd.files.dotted_keys import flatten_tables, is_covered
 from video_opd.files.run_records import EvaluationReport
 from video_opd.report.comparison.comparison_contents import CLOCKS
 from video_opd.report.run.run_contents import RunContents, read_run
@@ -88,18 +89,10 @@ def _identify(contents: RunContents) -> str:
     return json.dumps(shared, sort_keys=True) if shared else ""
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def _flatten(table: Mapping[str, Any]) -> dict[str, str]:
     """Dotted key -> value as text, without the free keys."""
-    flat: dict[str, str] = {}
-    for key, value in table.items():
-        name = f"{prefix}{key}"
-        if name in _FREE_KEYS:
-            continue
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{name}.")
-        else:
-            flat[name] = value if isinstance(value, str) else json.dumps(value, default=str)
-    return flat
+    flat = {key: value for key, value in flatten_tables(table).items() if not is_covered(key, _FREE_KEYS)}
+    return {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in flat.items()}
 
 
 def _name_groups(groups: Sequence[Sequence[RunContents]]) -> list[str]:

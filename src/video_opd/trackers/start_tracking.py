@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
+from video_opd.child_environment import make_child_environment
 from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.errors import UserError
 from video_opd.trackers.sending import count_unsent
@@ -67,7 +68,6 @@ def _start(run: Path, settings: TrackerSettings, resumes_after: int) -> subproce
         "resumes_after": resumes_after,
         "plugin": find_own_file(settings.name),
     }
-    root = str(Path(__file__).parents[2])
     return subprocess.Popen(
         [sys.executable, "-P", "-m", PROGRAM, json.dumps(order)],
         stdin=subprocess.PIPE,
@@ -76,7 +76,7 @@ def _start(run: Path, settings: TrackerSettings, resumes_after: int) -> subproce
         text=True,
         encoding="utf-8",
         start_new_session=True,  # Ctrl-C is for the training: what it has written is still to be sent
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))},
+        env=make_child_environment(),
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,8 +18,9 @@ from video_opd.config.comparison_recipe import load_comparison, make_recipe
 from video_opd.config.recipe_file import load_recipe
 from video_opd.config.tracker_settings import TrackerSettings
 from video_opd.runs.directory import RunDirectory
-from video_opd.trackers import side_process
-from video_opd.trackers.side_process import track_beside
+from video_opd.trackers import start_tracking
+from video_opd.trackers.sent_record import hold_sent
+from video_opd.trackers.start_tracking import track_beside
 
 SETTINGS = TrackerSettings(name="fake", project="p")
 
@@ -78,6 +82,20 @@ def test_a_run_that_resumes_goes_on_with_the_same_run(run):
 
 
 @pytest.mark.usefixtures("fake")
+def test_a_run_that_resumes_is_tracked_at_once(run):
+    """Also before it is as far as it was: its steps are done again."""
+    with beside(run)[1]:
+        finish_run(run)
+    rows = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(rows[:2]))
+    (run / "told.jsonl").unlink()
+    with beside(run, resumes_after=2)[1]:
+        add_rows(run, 3)
+        wait_until(lambda: "3 train" in told_steps(run))
+    assert [start["next_step"] for start in told(run, "start")] == [3]
+
+
+@pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize(
     ("fails", "sent", "warnings"),
     [
@@ -105,8 +123,8 @@ def test_what_fails_is_told_once_and_the_run_goes_on(fails, sent, warnings, run,
 @pytest.mark.parametrize("fails", ["log hangs", "finish hangs"])
 def test_what_hangs_is_ended_and_counted(fails, run, monkeypatch):
     monkeypatch.setenv("FAKE_FAILS", fails)
-    monkeypatch.setattr(side_process, "FINISH_S", 2.0)
-    monkeypatch.setattr(side_process, "QUIET_S", 1.5)
+    monkeypatch.setattr(start_tracking, "FINISH_S", 2.0)
+    monkeypatch.setattr(start_tracking, "QUIET_S", 1.5)
     lines, tracked = beside(run)
     with tracked:
         finish_run(run)
@@ -125,7 +143,7 @@ def test_what_hangs_is_ended_and_counted(fails, run, monkeypatch):
 @pytest.mark.usefixtures("fake")
 def test_a_run_that_stops_early_does_not_wait_long(run, monkeypatch):
     monkeypatch.setenv("FAKE_FAILS", "log hangs")
-    monkeypatch.setattr(side_process, "STOP_S", 0.5)
+    monkeypatch.setattr(start_tracking, "STOP_S", 0.5)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), beside(run)[1]:
         raise KeyboardInterrupt
@@ -135,7 +153,7 @@ def test_a_run_that_stops_early_does_not_wait_long(run, monkeypatch):
 KILLED = """
 import os, sys, time
 from pathlib import Path
-from trackers.test_side_process import beside, finish_run
+from trackers.test_start_tracking import beside, finish_run
 from video_opd.plugins import load_plugin
 
 load_plugin(sys.argv[2])
@@ -155,8 +173,35 @@ def test_a_run_that_is_killed_is_sent_as_far_as_it_got(run, fake):
     assert told_steps(run) == ALL_STEPS
 
 
+HASTY = """
+import sys
+from video_opd.trackers import tracking_process
+
+tracking_process.LAST_S = 1
+sys.exit(tracking_process.main())
+"""
+
+
+@pytest.mark.parametrize("fails", ["start hangs", "log hangs", "another process holds the lock"])
+def test_what_hangs_ends_soon_after_a_run_that_was_killed(fails, run, fake):
+    """Nobody is there to end it, and it would hold the lock."""
+    order = {"run": str(run), "settings": SETTINGS.model_dump(mode="json"), "resumes_after": 0, "plugin": str(fake)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "FAKE_FAILS": fails}
+    with hold_sent(run, waits=False) if "lock" in fails else contextlib.nullcontext():
+        process = subprocess.Popen([sys.executable, "-c", HASTY, json.dumps(order)], stdin=subprocess.PIPE,
+                                   env=environment)  # fmt: skip
+        try:
+            if fails == "log hangs":
+                wait_until(lambda: (run / "tracker.json").exists())
+            process.stdin.close()
+            assert process.wait(30) == -signal.SIGALRM
+        finally:
+            process.kill()
+            process.wait()
+
+
 def test_no_tracker_is_no_process(run, monkeypatch):
-    monkeypatch.setattr(side_process, "PROGRAM", "there.is.none")
+    monkeypatch.setattr(start_tracking, "PROGRAM", "there.is.none")
     for settings in (None, TrackerSettings(name="none")):
         with track_beside(run, settings, resumes_after=0, tell=pytest.fail):
             finish_run(run)
