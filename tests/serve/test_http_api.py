@@ -8,6 +8,7 @@ import pytest
 
 from video_opd.cli import main
 from video_opd.policy.shared_vision import ClipFeatures
+from video_opd.serve.uploads import FORM_FIELDS
 
 
 def test_an_answer_is_what_ground_prints(server, clip, tmp_path, capsys):
@@ -129,6 +130,7 @@ def test_the_api_describes_itself(server):
     }  # fmt: skip
     form = told["paths"]["/ground"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(form["required"]) == {"video", "query"}
+    assert set(form["properties"]) == set(FORM_FIELDS)
     assert all(field["description"] for field in form["properties"].values())
     assert {"400", "401", "403", "409", "413", "422", "503", "504", "507"} <= set(
         told["paths"]["/ground"]["post"]["responses"]

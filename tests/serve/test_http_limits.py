@@ -75,8 +75,8 @@ BEGUN = boundary_form((VIDEO, b"x" * 100))[:-20]
         (boundary_form((VIDEO, b"x"), (QUERY, b"\xff")), "a `query` is not UTF-8"),
         (boundary_form((VIDEO, b"x"), (QUERY, b"a" * 2001)), "a `query` has more than 2000 characters"),
         (boundary_form((VIDEO, b"x"), (QUERY, b"a" * 9000)), "a `query` has more than 2000 characters"),
-        (boundary_form((VIDEO, b"x"), *[(QUERY, b"a")] * 17), "the form has more than 16 times `query`"),
-        (boundary_form((WRONG, b"x")), "the form has a field 'qurey', and no field is called so"),
+        (boundary_form((VIDEO, b"x"), *[(QUERY, b"a")] * 17), "the form has more than 16 `query` fields"),
+        (boundary_form((WRONG, b"x")), "the form has an unknown field 'qurey'"),
         (
             boundary_form(("X: " + "y" * 3000 + "\r\nY: " + "y" * 3000 + "\r\nZ: " + "y" * 3000, b"x")),
             "a part of the form has too many headers",

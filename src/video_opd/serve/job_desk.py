@@ -8,7 +8,7 @@ import math
 import shutil
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -59,7 +59,7 @@ class JobDesk:
         self._changed = threading.Condition()
         self._waiting: deque[GroundingJob] = deque()
         self._current: GroundingJob | None = None
-        self._known: OrderedDict[str, GroundingJob] = OrderedDict()
+        self._known: dict[str, GroundingJob] = {}
         self._num_taken = 0
         self._is_stopping = False
         self._job_s = FIRST_GUESS_S

@@ -14,13 +14,21 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from video_opd.data.query_words import refuse_wordless
-from video_opd.serve.api_records import ApiError, GroundResult, Health, JobStatus, ServedModelInfo, ShownClipInfo
+from video_opd.serve.api_records import (
+    ApiError,
+    GroundResult,
+    Health,
+    JobStatus,
+    LimitsInfo,
+    ServedModelInfo,
+    ShownClipInfo,
+)
 from video_opd.serve.exports import FORMATS
 from video_opd.serve.guard import Admission
 from video_opd.serve.job import GroundingJob
 from video_opd.serve.job_desk import JobDesk
 from video_opd.serve.request_errors import RequestError, not_done_error, unknown_file_error, unknown_model_error
-from video_opd.serve.serving_limits import LimitsTold, ServingLimits
+from video_opd.serve.serving_limits import ServingLimits
 from video_opd.serve.shown_clips import ShownClip
 from video_opd.serve.uploads import Upload, receive_upload
 
@@ -176,9 +184,9 @@ def route_facts(served: Served) -> APIRouter:
         return [ServedModelInfo(name=model.name, knows_shapes_only=model.is_tiny) for model in served.desk.models]
 
     @router.get("/limits", responses=describe_errors())
-    async def get_limits() -> LimitsTold:
+    async def get_limits() -> LimitsInfo:
         """What one request may cost, how many may wait, and whether videos are kept."""
-        return LimitsTold(**served.limits.model_dump(), keeps_videos=served.desk.keep is not None)
+        return LimitsInfo(**served.limits.model_dump(), keeps_videos=served.desk.keep is not None)
 
     @router.get("/clips", responses=describe_errors())
     async def list_clips() -> list[ShownClipInfo]:
