@@ -1,4 +1,8 @@
-"""What a request is refused with: the sentences of every error, with the status of HTTP that goes with it."""
+"""The errors of a request, each with its status of HTTP.
+
+Whoever raises one may add what was wrong, such as a field of the form. What is wrong with a video or a query is told by
+the `UserError` that the reader of it raises.
+"""
 
 from __future__ import annotations
 
@@ -162,6 +166,52 @@ def bug_error() -> RequestError:
         "the server failed at this request",
         reason="this is a fault of the program, and its messages say more",
         remedy="report it to whoever runs the server; other requests are not affected",
+        headers={"Connection": "close"},  # as the server does after an error that no route expects
+    )
+
+
+def decoder_error() -> RequestError:
+    """For a server on which no decoder starts; a video of a stranger is decoded nowhere else."""
+    return RequestError(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "the process that decodes videos does not start",
+        reason="the server decodes no video in its own process, and its messages say more",
+        remedy="try again later, or report it to whoever runs the server",
+    )
+
+
+def foreign_error(cause: str) -> RequestError:
+    """For a request that the page of another site may have sent."""
+    return RequestError(
+        HTTPStatus.FORBIDDEN,
+        cause,
+        reason="another site could have sent it through your browser",
+        remedy="open the address that the server printed; for another name start it with --public-name NAME",
+    )
+
+
+def token_error(*, has_token: bool) -> RequestError:
+    """For a request without the right token.
+
+    Args:
+        has_token: whether it has another one.
+    """
+    return RequestError(
+        HTTPStatus.UNAUTHORIZED,
+        "the token of the request is not the right one" if has_token else "the request has no token",
+        reason="this server answers only those who have its token",
+        remedy="send the header `Authorization: Bearer TOKEN`",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def not_served_error(status: HTTPStatus) -> RequestError:
+    """For a path or a method that does not exist here."""
+    return RequestError(
+        status,
+        f"the request was answered with {status.value} {status.phrase}",
+        reason="this path or this method is not served",
+        remedy="see /openapi.json for what is",
     )
 
 
