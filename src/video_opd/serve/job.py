@@ -11,7 +11,7 @@ from pathlib import Path
 from video_opd.data.video.decoding_workers import DecodingWorkers
 from video_opd.serve.api_records import ApiError, GroundResult, JobState, JobStatus
 from video_opd.serve.request_errors import RequestError, problem_of, too_slow_error
-from video_opd.serve.serving_limits import MEGABYTE, ServingLimits
+from video_opd.serve.serving_limits import ServingLimits
 from video_opd.serve.uploads import Upload
 
 
@@ -36,7 +36,8 @@ class GroundingJob:
     ended_at: float | None = None
 
     def __post_init__(self) -> None:
-        self.workers = DecodingWorkers(num_bytes=self.limits.max_decoder_mb * MEGABYTE)
+        self.workers = DecodingWorkers(num_bytes=self.limits.max_decoder_bytes, may_decode_here=False)
+        self.ended.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
         self._stopped_by: RequestError | None = None
         self._until = float("inf")
 
