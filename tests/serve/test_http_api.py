@@ -66,6 +66,7 @@ def test_a_job_goes_from_waiting_to_its_answers(server, clip, gate):
     second = server.ask(clip, "the red square", path="/jobs").json()
     assert (second["state"], second["ahead"]) == ("waiting", 1)
     assert second["sentence"] == "waiting for 1 earlier request"
+    assert server.desk.find(second["id"]).tell(ahead=0).sentence == "about to begin"
     state = server.client.get(first.headers["location"]).json()
     assert (state["state"], state["sentence"]) == ("reading", "tiny-teacher reads the video")
     assert server.client.get(f"/jobs/{state['id']}/export?format=csv").status_code == 409

@@ -88,13 +88,13 @@ class GroundingJob:
 
     def end(self, outcome: GroundResult | RequestError) -> None:
         """Note the outcome, and tell those who wait for it."""
-        self.workers.close()
         if isinstance(outcome, GroundResult):
             self.result, self.state = outcome, "done"
         else:
             self.error, self.state = outcome, "cancelled" if self._stopped_by is outcome else "failed"
         self.ended_at = time.monotonic()
         self.ended.set_result(None)
+        self.workers.close()
 
     def tell(self, ahead: int) -> JobStatus:
         """How far it is.
@@ -104,7 +104,7 @@ class GroundingJob:
         """
         sentence = self.step
         if self.state == "waiting":
-            sentence = f"waiting for {ahead} earlier request{'s' * (ahead != 1)}"
+            sentence = f"waiting for {ahead} earlier request{'s' * (ahead > 1)}" if ahead else "about to begin"
         elif self.state == "done":
             sentence = f"done: {self.num_answers} answer{'s' * (self.num_answers != 1)}"
         elif self.error is not None:

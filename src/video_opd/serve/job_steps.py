@@ -114,6 +114,6 @@ def _explain_failures(job: GroundingJob) -> Iterator[None]:
         job.check()  # a decoder that was stopped or took too long says so in its own words
         raise unusable_error(error, job.upload.name, str(job.video)) from error
     except Exception as error:
-        if not is_out_of_memory(error):
+        if not (is_out_of_memory(error) or isinstance(error, MemoryError)):
             raise
         raise memory_error(error) from error

@@ -106,7 +106,7 @@ def too_slow_error(what: str, max_seconds: float) -> RequestError:
     return RequestError(
         HTTPStatus.GATEWAY_TIMEOUT,
         f"{what} took more than {max_seconds:g} s",
-        reason="this server works no longer on one request",
+        reason="the server spends no more time than that on one request",
         remedy="send a shorter video or fewer queries, or start the server with a larger --max-seconds",
         headers={"Connection": "close"},
     )
@@ -121,7 +121,7 @@ def busy_error(num_places: int, retry_s: int) -> RequestError:
     """
     return RequestError(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        f"{num_places} request{'s are' if num_places > 1 else ' is'} here already",
+        f"the server already has {num_places} request{'s' * (num_places > 1)}",
         reason="this server works on one at a time, and no more may wait",
         remedy=f"try again in {retry_s} s",
         headers={"Retry-After": str(retry_s)},
@@ -160,7 +160,7 @@ def unknown_job_error() -> RequestError:
 
 
 def bug_error() -> RequestError:
-    """For a failure that is none of the user's."""
+    """For a bug of the server."""
     return RequestError(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "the server failed at this request",
@@ -243,10 +243,11 @@ def disk_error(error: OSError) -> RequestError:
 
 def memory_error(error: BaseException) -> RequestError:
     """For a device or a machine that has no memory left."""
+    said = str(error).strip().splitlines()  # nothing, of a plain MemoryError
     return RequestError(
         HTTPStatus.INSUFFICIENT_STORAGE,
         "the memory of the server's device is full",
-        reason=str(error).splitlines()[0],
+        reason=said[0] if said else "the work on the request needs more than there is",
         remedy="send a shorter video, or start the server with a smaller --max-tokens",
     )
 

@@ -7,6 +7,7 @@ refused.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -189,10 +190,11 @@ async def receive_upload(
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise malformed_error("the body is not multipart/form-data")
-    folder = Path(tempfile.mkdtemp(dir=parent))
-    reader, until = FormReader(folder, limits), asyncio.timeout(limits.max_seconds)
+    until = asyncio.timeout(limits.max_seconds)
     patience.add(until)
+    reader = None
     try:
+        reader = FormReader(Path(tempfile.mkdtemp(dir=parent)), limits)
         callbacks: Any = reader.callbacks()
         parser = MultipartParser(options[b"boundary"], callbacks)
         async with until:
@@ -204,8 +206,10 @@ async def receive_upload(
         reader.close()
         return _check_form(reader)
     except BaseException as error:
-        reader.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        if reader is not None:
+            with contextlib.suppress(OSError):  # the disk is full, which is told already
+                reader.close()
+            shutil.rmtree(reader.folder, ignore_errors=True)
         if isinstance(error, FormParserError):
             raise malformed_error("the body is not a form that can be read") from error
         if isinstance(error, TimeoutError):

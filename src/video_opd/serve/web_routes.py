@@ -72,7 +72,7 @@ ERRORS: Mapping[int, str] = {
     413: "The upload is larger than the limit.",
     422: "The video or a query cannot be used.",
     500: "A fault of the server.",
-    503: "Too many requests are here, or the server is stopping. `Retry-After` says when to try again.",
+    503: "The server already has too many requests, or it is stopping. `Retry-After` says when to try again.",
     504: "The upload or the work took longer than the limit.",
     507: "The disk of the server or the memory of its device is full.",
 }
@@ -202,7 +202,7 @@ def route_facts(served: Served) -> APIRouter:
 
     @router.get("/health")
     async def get_health() -> Health:
-        """Whether the server works, and how many requests are here."""
+        """Whether the server works, and how many requests it has."""
         return Health(num_requests=served.desk.num_requests)
 
     return router
@@ -218,10 +218,10 @@ async def _take_in(served: Served, request: Request) -> GroundingJob:
             raise
         try:
             job = _make_job(served, upload)
+            served.desk.submit(job, place)
         except BaseException:
             shutil.rmtree(upload.video.parent, ignore_errors=True)
             raise
-        served.desk.submit(job, place)
     return job
 
 
