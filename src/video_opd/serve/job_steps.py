@@ -43,7 +43,7 @@ def answer_job(job: GroundingJob, models: Sequence[ServedModel]) -> GroundResult
             raise too_long_error(job.upload.name, info.duration_s, job.limits.max_video_s)
         if job.upload.wants_frames:
             job.frames = tuple(_draw_pictures(job.limit_decoding().read_video(job.video, PICTURES)))
-        seen = SeenVideo(lambda budget: job.limit_decoding().read_video(job.video, budget))
+        seen = SeenVideo(lambda budget: job.limit_decoding().read_video(job.video, budget), job.check)
         answered = [_ask(job, model, seen) for model in models]
     return GroundResult(
         video=job.upload.name,

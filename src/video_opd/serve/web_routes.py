@@ -143,7 +143,7 @@ def route_jobs(served: Served) -> APIRouter:
 
     @router.delete("/{id}", responses=describe_errors(404))
     async def cancel_job(id: str) -> JobStatus:
-        """Stop a job at the next layer of the model, or forget one that has ended."""
+        """Stop a job, or forget one that has ended. A decoder ends at once, a model before its next layer or prompt."""
         job = desk.find(id)
         desk.cancel(job)
         return desk.tell(job)
