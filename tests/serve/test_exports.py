@@ -11,8 +11,6 @@ import subprocess
 
 import pytest
 
-pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
-
 from video_opd.serve.api_records import GroundResult, ModelAnswers, QueryAnswer
 from video_opd.serve.exports import FORMATS, FORMULA_STARTS
 from video_opd.serve.uploads import clean_name

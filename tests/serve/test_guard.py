@@ -7,8 +7,6 @@ import json
 
 import pytest
 
-pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
-
 from video_opd.errors import ConfigurationError
 from video_opd.serve.guard import OPEN_PATHS, Admission, Guard
 from video_opd.serve.server_address import TOKEN_VARIABLE, ServerAddress, make_token, read_token
