@@ -7,14 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
-pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
-httpx = pytest.importorskip("httpx2", reason="httpx2 is not installed")
+MISSING = [name for name in ("fastapi", "uvicorn", "python_multipart", "httpx2") if find_spec(name) is None]
+
+
+def pytest_collect_file() -> None:
+    """Skip this folder where its modules could not be imported."""
+    if MISSING:
+        pytest.skip(f"not installed: {', '.join(MISSING)}")
 
 
 @dataclass
@@ -54,6 +59,8 @@ class Running:
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[Running]:
+    import httpx2 as httpx
+
     from video_opd.cli.asking import ModelChoices
     from video_opd.cli.serving_commands import WITHOUT_MODEL, _load_models
     from video_opd.serve.guard import Admission

@@ -11,10 +11,8 @@ import subprocess
 
 import pytest
 
-pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
-
 from video_opd.serve.api_records import GroundResult, ModelAnswers, QueryAnswer
-from video_opd.serve.exports import FORMATS
+from video_opd.serve.exports import FORMATS, FORMULA_STARTS
 from video_opd.serve.uploads import clean_name
 
 HOSTILE = [
@@ -70,6 +68,16 @@ def test_csv_has_a_row_for_each_span_and_no_formula(result):
     assert rows[2][4:9] == ["", "", "", HOSTILE[1], "end before start"]
 
 
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "|", "%"])
+def test_no_cell_of_a_csv_begins_with_a_sign_that_is_computed(sign):
+    text = FORMATS["csv"].write(make_result(f"{sign}1", [f"{sign}1+1"], (f"{sign}model",)))
+    row = next(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row[column] for column in ("video", "model", "query", "answer")] == [
+        f"'{sign}1", f"'{sign}model", f"'{sign}1+1", f"'{sign}1+1",
+    ]  # fmt: skip
+    assert sign in FORMULA_STARTS
+
+
 def test_srt_has_one_cue_for_each_span_and_no_other_line(result):
     text = FORMATS["srt"].write(result)
     cues = text.strip("\n").split("\n\n")
@@ -111,6 +119,28 @@ def test_the_cut_list_names_one_file_and_runs_nothing_else(tmp_path, video):
     assert calls[0] == ["-nostdin", "-n", "-i", f"file:{name}", "-ss", "1.500", "-to", "3661.062", "span-m1-q1-s1.mp4"]
     assert len({call[-1] for call in calls}) == len(calls)
     assert all(re.fullmatch(r"span-m\d+-q\d+-s\d+\.mp4", call[-1]) for call in calls)
+
+
+CAREFUL_FFMPEG = """#!/bin/sh
+for name in "$@"; do :; done
+if [ -e "$name" ]; then exit 1; fi
+echo "$*" > "$name"
+"""
+
+
+def test_the_cut_list_runs_to_its_end_over_files_that_exist_and_empty_spans(tmp_path):
+    result = make_result("a.mp4", ["a", "b", "c"], ("only",))
+    result.models[0].answers[2].spans = [(2.0, 2.0), (3.0001, 3.0004), (4.0, 5.0)]
+    (tmp_path / "cut.sh").write_text(FORMATS["ffmpeg"].write(result))
+    (tmp_path / "ffmpeg").write_text(CAREFUL_FFMPEG)
+    (tmp_path / "ffmpeg").chmod(0o755)
+    (tmp_path / "span-m1-q1-s1.mp4").write_text("there before")
+    for _ in range(2):
+        subprocess.run(["sh", "cut.sh"], cwd=tmp_path, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True)
+    cut = {path.name: path.read_text() for path in tmp_path.glob("*.mp4")}
+    assert sorted(cut) == ["span-m1-q1-s1.mp4", "span-m1-q1-s2.mp4", "span-m1-q3-s3.mp4"]
+    assert cut["span-m1-q1-s1.mp4"] == "there before"
+    assert "-ss 4.000 -to 5.000 span-m1-q3-s3.mp4" in cut["span-m1-q3-s3.mp4"]
 
 
 @pytest.mark.parametrize(

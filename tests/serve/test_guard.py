@@ -7,8 +7,6 @@ import json
 
 import pytest
 
-pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
-
 from video_opd.errors import ConfigurationError
 from video_opd.serve.guard import OPEN_PATHS, Admission, Guard
 from video_opd.serve.server_address import TOKEN_VARIABLE, ServerAddress, make_token, read_token
@@ -62,6 +60,7 @@ def test_another_name_that_points_here_is_refused(host):
         ("http://localhost:9000", 403),
         ("http://evil.example", 403),
         ("null", 403),
+        ("http://[", 403),
         ("", 403),
         ("file://", 403),
     ],
@@ -127,8 +126,35 @@ def test_a_port_in_use_is_told():
             taken.listen()
     with taken.listen():
         pass  # it is free again at once
-    with pytest.raises(ConfigurationError, match=r"--host 203.0.113.7: .*\. Give an address of this machine"):
-        ServerAddress(host="203.0.113.7", port=0, public_name=None).listen()
+    for host in ("203.0.113.7", "a..b", "a" * 64):
+        with pytest.raises(ConfigurationError, match=rf"--host {host}: .*\. Give an address of this machine"):
+            ServerAddress(host=host, port=0, public_name=None).listen()
+
+
+@pytest.mark.parametrize("name", ["demo.example", "Demo-2.example", "localhost", "192.168.0.5", "::1"])
+def test_a_public_name_is_a_bare_name(name):
+    address = ServerAddress(host="127.0.0.1", port=0, public_name=name)
+    host = f"[{name}]" if ":" in name else name
+    assert ask(Admission(token=None, hosts=address.allowed_hosts), host=f"{host}:443")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "https://demo.example",
+        "demo.example:443",
+        "demo.example/",
+        "demo.example.",
+        "",
+        "a b",
+        "[::1]",
+        "*",
+        "\u212aey.example",
+    ],
+)
+def test_a_public_name_that_no_request_has_is_refused(name):
+    with pytest.raises(ConfigurationError, match="name of ASCII letters"):
+        ServerAddress(host="127.0.0.1", port=0, public_name=name)
 
 
 def test_the_token_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):

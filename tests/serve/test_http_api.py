@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import CancelledError
 
 import pytest
 
 from video_opd.cli import main
 from video_opd.policy.shared_vision import ClipFeatures
+from video_opd.serve.uploads import FORM_FIELDS
 
 
 def test_an_answer_is_what_ground_prints(server, clip, tmp_path, capsys):
@@ -50,12 +52,29 @@ def test_the_prompt_is_read_once_where_the_video_comes_first(running, clip, tmp_
     teacher = running.desk.models[0]
     model = replace(teacher, renderer=replace(teacher.renderer, template=TEMPLATES["timelens"]))
     (tmp_path / "clip.mp4").write_bytes(clip)
-    seen = SeenVideo(lambda budget: read_file(tmp_path / "clip.mp4", budget))
+    seen = SeenVideo(lambda budget: read_file(tmp_path / "clip.mp4", budget), lambda: None)
     prompts, before = seen.render(model, "clip.mp4", ["a circle", "a red square"]), model.policy.work.prompt_passes
     reading_of = read_video(model, prompts)
     assert [reading_of(place).prompts[0].example.query for place in (0, 1)] == ["a circle", "a red square"]
     assert model.policy.work.prompt_passes == before + 1
     assert seen.render(model, "clip.mp4", ["a"])[0].pixel_values is prompts[0].pixel_values
+
+
+def test_the_work_can_be_stopped_between_two_prompts(running, clip, tmp_path):
+    from video_opd.data.video.picture_folder import read_video as read_file
+    from video_opd.serve.served_model import SeenVideo
+
+    (tmp_path / "clip.mp4").write_bytes(clip)
+    checks = []
+
+    def check():
+        checks.append(None)
+        if len(checks) == 2:
+            raise CancelledError
+
+    seen = SeenVideo(lambda budget: read_file(tmp_path / "clip.mp4", budget), check)
+    with pytest.raises(CancelledError):
+        seen.render(running.desk.models[1], "clip.mp4", ["a", "b", "c"])
 
 
 def test_a_job_goes_from_waiting_to_its_answers(server, clip, gate):
@@ -65,6 +84,7 @@ def test_a_job_goes_from_waiting_to_its_answers(server, clip, gate):
     second = server.ask(clip, "the red square", path="/jobs").json()
     assert (second["state"], second["ahead"]) == ("waiting", 1)
     assert second["sentence"] == "waiting for 1 earlier request"
+    assert server.desk.find(second["id"]).tell(ahead=0).sentence == "about to begin"
     state = server.client.get(first.headers["location"]).json()
     assert (state["state"], state["sentence"]) == ("reading", "tiny-teacher reads the video")
     assert server.client.get(f"/jobs/{state['id']}/export?format=csv").status_code == 409
@@ -129,6 +149,7 @@ def test_the_api_describes_itself(server):
     }  # fmt: skip
     form = told["paths"]["/ground"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(form["required"]) == {"video", "query"}
+    assert set(form["properties"]) == set(FORM_FIELDS)
     assert all(field["description"] for field in form["properties"].values())
     assert {"400", "401", "403", "409", "413", "422", "503", "504", "507"} <= set(
         told["paths"]["/ground"]["post"]["responses"]

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
+from torch import OutOfMemoryError
 
 from video_opd.data.video import decoding_workers
 from video_opd.serve import served_model
+from video_opd.serve.api_records import GroundResult
+from video_opd.serve.guard import HEADERS
 from video_opd.serve.job import GroundingJob
+from video_opd.serve.job_desk import JobDesk
 from video_opd.serve.kept_answers import AnswerKeeper
+from video_opd.serve.request_errors import RequestError
+from video_opd.serve.serving_limits import ServingLimits
+from video_opd.serve.uploads import FormReader, Upload
 
 SLOW_DECODER = """
 import time
@@ -75,8 +85,8 @@ BEGUN = boundary_form((VIDEO, b"x" * 100))[:-20]
         (boundary_form((VIDEO, b"x"), (QUERY, b"\xff")), "a `query` is not UTF-8"),
         (boundary_form((VIDEO, b"x"), (QUERY, b"a" * 2001)), "a `query` has more than 2000 characters"),
         (boundary_form((VIDEO, b"x"), (QUERY, b"a" * 9000)), "a `query` has more than 2000 characters"),
-        (boundary_form((VIDEO, b"x"), *[(QUERY, b"a")] * 17), "the form has more than 16 times `query`"),
-        (boundary_form((WRONG, b"x")), "the form has a field 'qurey', and no field is called so"),
+        (boundary_form((VIDEO, b"x"), *[(QUERY, b"a")] * 17), "the form has more than 16 `query` fields"),
+        (boundary_form((WRONG, b"x")), "the form has an unknown field 'qurey'"),
         (
             boundary_form(("X: " + "y" * 3000 + "\r\nY: " + "y" * 3000 + "\r\nZ: " + "y" * 3000, b"x")),
             "a part of the form has too many headers",
@@ -164,6 +174,11 @@ def test_a_decoder_that_hangs_is_told_in_words(server, clip, tmp_path, monkeypat
     assert refusal(server.ask(clip, "a"))[0] == 504
 
 
+def test_a_decoder_that_does_not_start_is_no_reason_to_decode_here(server, clip, monkeypatch):
+    monkeypatch.setattr(decoding_workers, "PROGRAM", ("-c", "raise SystemExit(3)"))
+    assert refusal(server.ask(clip, "a")) == (500, "the process that decodes videos does not start")
+
+
 def test_who_leaves_cancels_the_request(server, clip, gate):
     body = boundary_form((VIDEO, clip), (QUERY, b"a"))
     with sending(server, len(body), body):
@@ -199,7 +214,7 @@ def test_twenty_at_once_are_answered_or_told_to_come_again(server, clip, gate, l
         answered = [answer for answer in answers if answer not in refused]
     assert [answer.status_code for answer in answered] == [200] * 6
     assert all(answer.json()["models"][0]["answers"][0]["spans"] == [[2.0, 6.0]] for answer in answered)
-    assert all(refusal(answer) == (503, "6 requests are here already") for answer in refused)
+    assert all(refusal(answer) == (503, "the server already has 6 requests") for answer in refused)
     assert all(1 <= int(answer.headers["retry-after"]) <= 60 for answer in refused)
     assert psutil.Process().memory_info().rss - before < 200 << 20
 
@@ -213,23 +228,79 @@ def test_a_fault_of_ours_is_told_without_its_traceback(server, clip, monkeypatch
     assert "a secret /place" in caplog.text
 
 
-def test_a_full_device_is_told(server, clip, monkeypatch):
-    from torch import OutOfMemoryError
-
+def test_a_bug_in_a_route_is_told_with_the_headers_of_every_answer(server, monkeypatch):
     def fail(*_):
-        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nand more")
+        raise RuntimeError("a secret /place")
+
+    monkeypatch.setattr(server.desk, "find", fail)
+    answer = server.client.get("/jobs/x")
+    assert refusal(answer) == (500, "the server failed at this request")
+    assert "secret" not in answer.text
+    assert answer.headers.items() >= {name.lower(): value for name, value in HEADERS.items()}.items()
+
+
+def test_a_bug_at_the_end_of_a_job_does_not_end_the_work_on_others(server, clip, monkeypatch, caplog):
+    def fail(*_):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(GroundingJob, "end", fail)
+    server.ask(clip, "a", path="/jobs", model="tiny-student")
+    server.wait_until_idle()
+    server.wait_until(lambda: "the end of a request failed" in caplog.text)
+    monkeypatch.undo()
+    monkeypatch.setattr(server.desk, "keep", fail)
+    answer = server.ask(clip, "a", model="tiny-student").json()
+    assert answer["notices"] == ["The answer could not be kept: the server failed at it."]
+
+
+def test_a_job_that_comes_while_the_server_stops_is_refused(tmp_path):
+    upload = Upload(video=tmp_path / "video", name="a.mp4", queries=("a",), models=(), wants_frames=False)
+    desk = JobDesk([], ServingLimits())
+    job = GroundingJob(upload=upload, models=(), limits=desk.limits)
+    with desk.hold_place() as place:
+        desk.stop()
+        with pytest.raises(RequestError, match="the server is stopping"):
+            desk.submit(job, place)
+    assert desk.num_requests == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nand more"), OutOfMemoryError(""), MemoryError()],
+)
+def test_a_full_memory_is_told(server, clip, monkeypatch, error):
+    def fail(*_):
+        raise error
 
     monkeypatch.setattr(served_model, "parse_answer", fail)
     assert refusal(server.ask(clip, "a")) == (507, "the memory of the server's device is full")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 def test_a_full_disk_is_told(server, clip, monkeypatch):
-    from video_opd.serve.uploads import FormReader
+    open_part = FormReader._open_part
 
-    def fail(*_):
-        raise OSError(28, os.strerror(28))
+    def open_on_full_disk(reader):
+        open_part(reader)
+        if reader._file is not None:
+            reader._file.close()
+            reader._file = Path("/dev/full").open("wb")  # noqa: SIM115 - the reader closes it
 
-    monkeypatch.setattr(FormReader, "_take_data", fail)
+    monkeypatch.setattr(FormReader, "_open_part", open_on_full_disk)
+    answer = server.ask(b"it fails when it is closed", "a")
+    assert refusal(answer) == (507, "the upload cannot be stored")
+    assert answer.json()["reason"] == os.strerror(errno.ENOSPC)
+    with sending(server, len(BEGUN) + 100_000, BEGUN) as sender:  # it fails when it is written, and when it is closed
+        server.wait_until(lambda: bool(list(server.folder.glob("*/video.mp4"))))
+        sender.sendall(bytes(100_000))
+        assert receive_all(sender).startswith("HTTP/1.1 507 ")
+
+
+def test_a_disk_without_room_for_a_folder_is_told(server, clip, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", fail)
     assert refusal(server.ask(clip, "a")) == (507, "the upload cannot be stored")
 
 
@@ -269,3 +340,11 @@ def test_what_is_kept_never_replaces_anything(server, clip, tmp_path, monkeypatc
     answer = server.ask(clip, "the red square").json()
     assert answer["notices"] == ["The answer could not be kept: Not a directory."]
     assert (tmp_path / "full").read_text() == "a file in the way"
+
+
+def test_an_answer_that_could_not_be_kept_leaves_no_half_folder(tmp_path):
+    upload = Upload(video=tmp_path / "gone.mp4", name="a.mp4", queries=("a",), models=(), wants_frames=False)
+    job = GroundingJob(upload=upload, models=(), limits=ServingLimits())
+    with pytest.raises(FileNotFoundError):
+        AnswerKeeper(tmp_path / "kept")(job, GroundResult(video="a.mp4", duration=1.0, models=[], notices=[]))
+    assert list((tmp_path / "kept").iterdir()) == []

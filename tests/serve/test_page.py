@@ -36,6 +36,27 @@ def page(chromium, server) -> Iterator[Any]:
         yield page
 
 
+COUNT_LOOPS = """async () => {
+  const player = document.getElementById("player"), request = window.requestAnimationFrame;
+  const next = () => new Promise((resolve) => request(resolve));
+  let num_calls = 0;
+  player.currentTime = 0;
+  player.playbackRate = 0.0625;
+  await player.play();
+  await next();
+  window.requestAnimationFrame = (follow) => request((now) => (num_calls++, follow(now)));
+  for (let time = 0; time < 9; time++) player.dispatchEvent(new Event("play"));
+  await next();
+  await next();
+  const before = num_calls;
+  await next();
+  player.pause();
+  window.requestAnimationFrame = request;
+  return num_calls - before;
+}"""
+"""How often the page moves its playheads for one picture of the screen."""
+
+
 def open_page(page: Any) -> None:
     page.goto("/")
     page.wait_for_selector("#clips li:nth-child(4) button")
@@ -89,6 +110,7 @@ def test_a_span_lies_where_the_answer_says_and_plays(page, server, clip):
     page.evaluate("document.getElementById('player').playbackRate = 8")
     wait_until(page, "document.getElementById('player').paused")
     assert page.evaluate("document.getElementById('player').currentTime") == pytest.approx(7.5, abs=0.01)
+    assert page.evaluate(COUNT_LOOPS) == 1
 
 
 def test_a_clip_is_asked_about_with_clicks_alone_and_exported(page, clip):
@@ -127,6 +149,52 @@ def test_cancel_ends_the_work(page, server, clip, gate):
     assert gate.num_passed == 0
     assert page.is_enabled("#ask")
     assert not page.is_visible("#result")
+
+
+def test_answers_about_one_video_are_not_shown_beside_another(page, server, clip, gate):
+    open_page(page)
+    choose(page, clip, "the red square")
+    page.click("#ask")
+    assert gate.reached.wait(60)
+    choose(page, clip, "the red square", name="another.mp4")
+    time.sleep(0.1)
+    gate.opened.set()
+    wait_until(page, "document.getElementById('status').textContent === 'cancelled'")
+    assert gate.num_passed == 0
+    assert not page.is_visible("#result")
+    ask(page)
+    assert page.inner_text("#result-title").startswith("another.mp4")
+    choose(page, clip, name="a third.mp4")
+    assert (page.is_visible("#result"), page.inner_text("#status")) == (False, "")
+
+
+def test_cancel_before_the_upload_sends_nothing(page, server, clip):
+    open_page(page)
+    choose(page, clip, "the red square")
+    held, sent = [], []
+    page.route("**/limits", lambda route: held.append(route))
+    page.on("request", lambda request: sent.append(request.method))
+    page.click("#ask")
+    wait_until(page, "!document.getElementById('cancel').disabled")
+    while not held:
+        page.wait_for_timeout(20)
+    page.click("#cancel")
+    held[0].continue_()
+    wait_until(page, "!document.getElementById('ask').disabled")
+    assert page.inner_text("#status") == "cancelled"
+    assert "POST" not in sent
+
+
+@pytest.mark.parametrize("path", ["limits", "jobs"])
+def test_an_error_of_a_proxy_is_told_in_words(page, clip, path):
+    open_page(page)
+    choose(page, clip, "the red square")
+    page.route(f"**/{path}", lambda route: route.fulfill(status=502, content_type="text/html", body="<h1>Bad</h1>"))
+    page.click("#ask")
+    page.wait_for_selector("#problem p")
+    assert page.inner_text("#problem").startswith("The answer with status 502 is not from this server: a proxy")
+    assert page.is_enabled("#ask")
+    page.allowed = ("Failed to load resource: the server responded with a status of 502",)
 
 
 def test_hostile_texts_stay_text(page, clip, monkeypatch):
@@ -178,14 +246,22 @@ def test_a_token_is_asked_for_and_kept_in_the_tab(page, server, clip, monkeypatc
     monkeypatch.setattr(server.server.served.admission, "token", token)
     page.goto("/")
     page.wait_for_selector("#token[open]")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#problem p")
+    assert page.inner_text("#problem").startswith("No token was given: ")
+    choose(page, clip, "the red square")
+    page.click("#ask")
+    page.wait_for_selector("#token[open]")
+    page.fill("#token-value", "жетон")
+    page.keyboard.press("Enter")
+    assert "only ASCII" in page.inner_text("#token-problem")
+    assert page.evaluate("sessionStorage.length") == 0
     page.fill("#token-value", "another")
     page.keyboard.press("Enter")
     wait_until(page, "document.getElementById('token-problem').textContent.includes('does not know')")
     page.fill("#token-value", token)
     page.click("#token button")
-    page.wait_for_selector("#clips li:nth-child(4) button")
-    choose(page, clip, "the red square")
-    ask(page)
+    page.wait_for_selector("#result:not([hidden]) .track")
     page.reload()
     page.wait_for_selector("#clips li:nth-child(4) button")
     assert not page.is_visible("#token")

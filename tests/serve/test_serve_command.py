@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from started import Started
+from video_opd.data.video import decoding_workers
 
 
 def test_a_missing_extra_is_told_with_the_command(refused, monkeypatch):
@@ -36,6 +37,20 @@ def test_what_cannot_be_served_is_refused(refused, tmp_path):
     (tmp_path / "file").touch()
     assert "cannot be written" in refused("serve", "--keep", tmp_path / "file")
     assert "max-queue" in refused("serve", "--max-queue", "-1")
+    said = refused("serve", "--max-decoder-mb", "511")
+    assert "max-decoder-mb" in said
+    assert "512" in said
+    assert "--public-name https://demo.example: " in refused("serve", "--public-name", "https://demo.example")
+
+
+def test_a_server_that_would_decode_itself_does_not_start(refused, monkeypatch):
+    monkeypatch.setenv("VIDEO_OPD_DECODE_HERE", "0")  # so that it is put back
+    assert refused("serve", "--port", "0", "--decode-here").startswith("video-opd: --decode-here: ")
+    monkeypatch.setenv("VIDEO_OPD_DECODE_HERE", "1")
+    assert refused("serve", "--port", "0").startswith("video-opd: VIDEO_OPD_DECODE_HERE=1: ")
+    monkeypatch.setenv("VIDEO_OPD_DECODE_HERE", "0")
+    monkeypatch.setattr(decoding_workers, "PROGRAM", ("-c", "raise SystemExit(3)"))
+    assert "does not start: the process ended with status 3. " in refused("serve", "--port", "0")
 
 
 @pytest.mark.slow

@@ -39,9 +39,9 @@ class ServingChoices:
     """Where the server listens, and what it keeps."""
 
     host: str = "127.0.0.1"
-    """address to listen at; another than of this machine alone, such as 0.0.0.0, needs a token"""
+    """address to listen on; one that other machines can reach, such as 0.0.0.0, needs a token"""
     port: Annotated[int, number_type(int, ge=0, le=65535)] = 8000
-    """port to listen at; 0: a free one"""
+    """port to listen on; 0: a free one"""
     token_file: Annotated[Reads | None, Parameter(metavar="FILE")] = None
     """file with the token that every request must have (default: VIDEO_OPD_SERVE_TOKEN; where a token is needed and
     there is none, one is made and printed)"""
@@ -88,6 +88,7 @@ def serve(
     if where.keep is not None:
         _make_folder(where.keep)
     with address.listen() as opened:
+        _require_decoder(how, limits)
         refuse_early(how, *names)
         models = _load_models(names, how)
 
@@ -106,6 +107,27 @@ def serve(
         settings = ServerSettings(models=models, limits=limits, admission=admission, keep=where.keep)
         run_server(settings, opened, announce)
     return 0
+
+
+def _require_decoder(how: ModelChoices, limits: ServingLimits) -> None:
+    """Refuse to serve where the videos of others would be decoded without limits in the process of the server."""
+    from video_opd.data.video.decoding_workers import DecodingWorker, NotStarted, is_decoding_here
+    from video_opd.data.video.idle_decoders import leave_idle
+
+    if how.decode_here or is_decoding_here():
+        raise ConfigurationError(
+            "--decode-here" if how.decode_here else "VIDEO_OPD_DECODE_HERE=1",
+            reason="a video of another user must not be decoded in the process of the server, without limits",
+            remedy="leave it out" if how.decode_here else "unset it",
+        )
+    try:
+        leave_idle(DecodingWorker(limits.max_decoder_bytes))  # the first request takes it
+    except NotStarted as error:
+        raise ConfigurationError(
+            "the process that decodes videos does not start",
+            reason=str(error),
+            remedy="free memory, or serve on another machine; a server does not decode in its own process",
+        ) from error
 
 
 def _load_models(names: list[str], how: ModelChoices) -> list[ServedModel]:

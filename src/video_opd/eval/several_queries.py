@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from video_opd.data.prompts import PromptRenderer
 from video_opd.data.video.video_io import Frames
 from video_opd.policy.families import USUAL_NAMES
 from video_opd.policy.layer_states import states_of
@@ -19,7 +18,9 @@ from video_opd.policy.read import Reading, forward, join_readings
 from video_opd.types import Example, Prompt
 
 
-def render_together(renderer: PromptRenderer, examples: Sequence[Example], frames: Frames) -> list[Prompt]:
+def render_together(
+    renderer: Callable[[Example, Frames], Prompt], examples: Sequence[Example], frames: Frames
+) -> list[Prompt]:
     """One prompt an example, all with the same frames as one tensor."""
     first = renderer(examples[0], frames)
     return [first, *(replace(renderer(one, frames), pixel_values=first.pixel_values) for one in examples[1:])]

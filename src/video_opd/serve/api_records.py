@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from video_opd.serve.serving_limits import ServingLimits
+
 JobState = Literal["waiting", "decoding", "reading", "answering", "done", "failed", "cancelled"]
 
 
@@ -102,6 +104,13 @@ class ServedModelInfo(ApiRecord):
     """How the form calls it in `model`."""
     knows_shapes_only: bool
     """Whether it is a tiny model, which knows the rendered shapes of the tiny world and nothing else."""
+
+
+class LimitsInfo(ServingLimits):
+    """What one request may cost, how many may wait, and whether anything is kept."""
+
+    keeps_videos: bool
+    """whether the server keeps every video with its answers, in a folder of its own"""
 
 
 class ShownClipInfo(ApiRecord):

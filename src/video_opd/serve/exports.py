@@ -81,7 +81,7 @@ def write_cut_list(result: GroundResult) -> str:
     lines = [
         "#!/bin/sh",
         "# Cuts every span into a file of its own. Give the video, if it lies elsewhere: sh cut.sh PATH",
-        "# The parts are encoded anew, so that they begin at the very frame. Files that exist are kept.",
+        "# The parts are re-encoded, so that each begins at the exact frame. Files that exist are kept.",
         "set -eu",
         f"if [ $# -gt 0 ]; then video=$1; else video={shlex.quote(result.video)}; fi",
     ]
@@ -91,7 +91,10 @@ def write_cut_list(result: GroundResult) -> str:
         lines.append(f"# {json.dumps(row.model)}, query {row.query_number}: {json.dumps(row.answer.query)}")
         name = f"span-m{row.model_number}-q{row.query_number}-s{row.span_number}.mp4"
         start, end = (f"{seconds:.3f}" for seconds in row.span)
-        lines.append(f'ffmpeg -nostdin -n -i "file:$video" -ss {start} -to {end} {name}')
+        if start == end:  # ffmpeg refuses it, and the script would end here
+            lines.append(f"# This span is empty: {start} s to {end} s.")
+            continue
+        lines.append(f'[ -e {name} ] || ffmpeg -nostdin -n -i "file:$video" -ss {start} -to {end} {name}')
     return "\n".join(lines) + "\n"
 
 

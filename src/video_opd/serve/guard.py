@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from video_opd.serve.request_errors import RequestError, problem_of
+from video_opd.serve.request_errors import RequestError, foreign_error, problem_of, token_error
 
 OPEN_PATHS = frozenset(("/", "/page.css", "/page.js", "/icon.svg", "/openapi.json", "/health"))
 """What needs no token: the page itself, which holds nothing, and what is the same everywhere."""
@@ -50,7 +50,7 @@ class Admission:
 
 
 class Guard:
-    """The middleware.
+    """Goes around the whole application, so that the answer to a bug passes through it too.
 
     Args:
         app: what is guarded.
@@ -85,23 +85,17 @@ class Guard:
     def _find_refusal(self, path: str, headers: Mapping[str, str]) -> RequestError | None:
         host, hosts, token = headers.get("host", ""), self.admission.hosts, self.admission.token
         if hosts is not None and _name_of(host) not in hosts:
-            return _foreign_error(f"the request calls this server {host[:100]!r}")
+            return foreign_error(f"the request calls this server {host[:100]!r}")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return _foreign_error(f"the request comes from the page {origin[:100]!r}")
+        if origin is not None and not _is_page_of(origin, host):
+            return foreign_error(f"the request comes from the page {origin[:100]!r}")
         if token is None or path in OPEN_PATHS:
             return None
         kind, _, given = headers.get("authorization", "").partition(" ")
         is_right = hmac.compare_digest(given.strip().encode(), token.encode())
         if kind.lower() == "bearer" and is_right:
             return None
-        return RequestError(
-            HTTPStatus.UNAUTHORIZED,
-            "the token of the request is not the right one" if given else "the request has no token",
-            reason="this server answers only those who have its token",
-            remedy="send the header `Authorization: Bearer TOKEN`",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        return token_error(has_token=bool(given))
 
 
 @dataclass
@@ -125,7 +119,7 @@ class _Body:
     async def drain(self) -> None:
         """Take in the rest, as far as it is short and comes soon."""
         if not self.has_begun and "expect" in self.headers:
-            return  # the sender waits for a word before it sends
+            return  # the sender waits for `100 Continue` before it sends
         until, num_bytes = time.monotonic() + DRAINED_S, 0
         with suppress(TimeoutError):
             while not self.is_over and num_bytes < DRAINED_BYTES:
@@ -140,13 +134,11 @@ def _name_of(host: str) -> str:
     return ""
 
 
-def _foreign_error(cause: str) -> RequestError:
-    return RequestError(
-        HTTPStatus.FORBIDDEN,
-        cause,
-        reason="another site could have sent it through your browser",
-        remedy="open the address that the server printed; for another name start it with --public-name NAME",
-    )
+def _is_page_of(origin: str, host: str) -> bool:
+    """Whether the page of an `Origin` header lies on the host of a `Host` header."""
+    with suppress(ValueError):  # such as `http://[`
+        return urlsplit(origin).netloc.lower() == host.lower()
+    return False
 
 
 async def _send_problem(error: RequestError, send: Any) -> None:

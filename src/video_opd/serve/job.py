@@ -11,7 +11,7 @@ from pathlib import Path
 from video_opd.data.video.decoding_workers import DecodingWorkers
 from video_opd.serve.api_records import ApiError, GroundResult, JobState, JobStatus
 from video_opd.serve.request_errors import RequestError, problem_of, too_slow_error
-from video_opd.serve.serving_limits import MEGABYTE, ServingLimits
+from video_opd.serve.serving_limits import ServingLimits
 from video_opd.serve.uploads import Upload
 
 
@@ -36,7 +36,8 @@ class GroundingJob:
     ended_at: float | None = None
 
     def __post_init__(self) -> None:
-        self.workers = DecodingWorkers(num_bytes=self.limits.max_decoder_mb * MEGABYTE)
+        self.workers = DecodingWorkers(num_bytes=self.limits.max_decoder_bytes, may_decode_here=False)
+        self.ended.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
         self._stopped_by: RequestError | None = None
         self._until = float("inf")
 
@@ -87,13 +88,13 @@ class GroundingJob:
 
     def end(self, outcome: GroundResult | RequestError) -> None:
         """Note the outcome, and tell those who wait for it."""
-        self.workers.close()
         if isinstance(outcome, GroundResult):
             self.result, self.state = outcome, "done"
         else:
             self.error, self.state = outcome, "cancelled" if self._stopped_by is outcome else "failed"
         self.ended_at = time.monotonic()
         self.ended.set_result(None)
+        self.workers.close()
 
     def tell(self, ahead: int) -> JobStatus:
         """How far it is.
@@ -103,7 +104,7 @@ class GroundingJob:
         """
         sentence = self.step
         if self.state == "waiting":
-            sentence = f"waiting for {ahead} earlier request{'s' * (ahead != 1)}"
+            sentence = f"waiting for {ahead} earlier request{'s' * (ahead > 1)}" if ahead else "about to begin"
         elif self.state == "done":
             sentence = f"done: {self.num_answers} answer{'s' * (self.num_answers != 1)}"
         elif self.error is not None:

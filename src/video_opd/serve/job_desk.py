@@ -8,7 +8,7 @@ import math
 import shutil
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -59,7 +59,7 @@ class JobDesk:
         self._changed = threading.Condition()
         self._waiting: deque[GroundingJob] = deque()
         self._current: GroundingJob | None = None
-        self._known: OrderedDict[str, GroundingJob] = OrderedDict()
+        self._known: dict[str, GroundingJob] = {}
         self._num_taken = 0
         self._is_stopping = False
         self._job_s = FIRST_GUESS_S
@@ -111,8 +111,8 @@ class JobDesk:
         Raises:
             RequestError: there is none, or the server is stopping.
         """
-        self.refuse_if_stopping()
         with self._changed:
+            self.refuse_if_stopping()
             num_places = 1 + self.limits.max_queue
             if self._num_taken >= num_places:
                 raise busy_error(num_places, min(60, max(1, math.ceil(self._job_s))))
@@ -130,14 +130,16 @@ class JobDesk:
         Args:
             job: a new one.
             place: which the caller holds.
+
+        Raises:
+            RequestError: the server is stopping; both are still the caller's.
         """
         with self._changed:
+            self.refuse_if_stopping()
             place.is_passed_on = True
             self._known[job.id] = job
             self._waiting.append(job)
             self._changed.notify_all()
-        if self._is_stopping:  # it began in the meantime
-            job.stop(stopping_error())
 
     def find(self, id: str) -> GroundingJob:
         """The job of an id.
@@ -174,22 +176,28 @@ class JobDesk:
 
     def _work(self) -> None:
         while (job := self._take_next()) is not None:
-            began = time.monotonic()
-            try:
-                job.begin()
-                asked = [model for model in self.models if model.name in job.models]
-                outcome: GroundResult | RequestError = answer_job(job, asked)
-                self._job_s += (time.monotonic() - began - self._job_s) / 2
-            except RequestError as error:
-                outcome = error
-                # These hold the frames of the calls, and with them the video's tensors.
-                error.__traceback__ = error.__cause__ = error.__context__ = None
-            except Exception:
-                _log.exception("a request failed")
-                outcome = bug_error()
+            outcome = self._carry_out(job)
             with self._changed:
                 self._current = None
-            self._end(job, outcome)
+            try:
+                self._end(job, outcome)
+            except Exception:  # this thread goes on with the next job
+                _log.exception("the end of a request failed")
+
+    def _carry_out(self, job: GroundingJob) -> GroundResult | RequestError:
+        began = time.monotonic()
+        try:
+            job.begin()
+            result = answer_job(job, [model for model in self.models if model.name in job.models])
+        except RequestError as error:
+            # These hold the frames of the calls, and with them the video's tensors.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
+            return error
+        except Exception:
+            _log.exception("a request failed")
+            return bug_error()
+        self._job_s += (time.monotonic() - began - self._job_s) / 2
+        return result
 
     def _take_next(self) -> GroundingJob | None:
         """The job whose turn it is; None: the server stops, and none is left."""
@@ -215,10 +223,14 @@ class JobDesk:
         try:
             self.keep(job, result)
         except OSError as error:
-            _log.warning("an answer could not be kept: %s", error.strerror or error)
-            note = f"The answer could not be kept: {error.strerror or error}."
-            return result.model_copy(update={"notices": [*result.notices, note]})
-        return result
+            why = error.strerror or str(error)
+            _log.warning("an answer could not be kept: %s", why)
+        except Exception:
+            why = "the server failed at it"
+            _log.exception("an answer could not be kept")
+        else:
+            return result
+        return result.model_copy(update={"notices": [*result.notices, f"The answer could not be kept: {why}."]})
 
     def _free_place(self) -> None:
         with self._changed:

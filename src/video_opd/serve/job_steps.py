@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -10,13 +11,16 @@ from contextlib import contextmanager
 
 from PIL import Image
 
+from video_opd.data.video.decoding_workers import NotStarted
 from video_opd.data.video.video_io import Frames, VideoBudget, VideoInfo
 from video_opd.errors import UserError, is_out_of_memory
 from video_opd.eval.how_asked import explain_tiny_on_size
 from video_opd.serve.api_records import GroundResult, ModelAnswers, QueryAnswer
 from video_opd.serve.job import GroundingJob
-from video_opd.serve.request_errors import RequestError, memory_error, too_long_error, unusable_error
+from video_opd.serve.request_errors import RequestError, decoder_error, memory_error, too_long_error, unusable_error
 from video_opd.serve.served_model import SeenVideo, ServedModel, read_video, write_answer
+
+_log = logging.getLogger(__name__)
 
 PICTURES = VideoBudget(fps=1000.0, max_frames=12, max_tokens=1440, max_frame_tokens=240, pixels_per_token_side=8)
 """Of a video that a browser cannot play: 12 pictures of about 160 x 90 pixels, from its beginning to its end."""
@@ -39,7 +43,7 @@ def answer_job(job: GroundingJob, models: Sequence[ServedModel]) -> GroundResult
             raise too_long_error(job.upload.name, info.duration_s, job.limits.max_video_s)
         if job.upload.wants_frames:
             job.frames = tuple(_draw_pictures(job.limit_decoding().read_video(job.video, PICTURES)))
-        seen = SeenVideo(lambda budget: job.limit_decoding().read_video(job.video, budget))
+        seen = SeenVideo(lambda budget: job.limit_decoding().read_video(job.video, budget), job.check)
         answered = [_ask(job, model, seen) for model in models]
     return GroundResult(
         video=job.upload.name,
@@ -102,10 +106,14 @@ def _explain_failures(job: GroundingJob) -> Iterator[None]:
     except CancelledError as error:  # the decoder was ended
         job.check()
         raise RuntimeError("a decoder was ended, and the job was not stopped") from error
+    except NotStarted as error:
+        job.check()
+        _log.warning("the process that decodes videos does not start: %s", error)
+        raise decoder_error() from error
     except UserError as error:
         job.check()  # a decoder that was stopped or took too long says so in its own words
         raise unusable_error(error, job.upload.name, str(job.video)) from error
     except Exception as error:
-        if not is_out_of_memory(error):
+        if not (is_out_of_memory(error) or isinstance(error, MemoryError)):
             raise
         raise memory_error(error) from error

@@ -29,5 +29,9 @@ class AnswerKeeper:
         """
         own = self.folder / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{job.id}"
         own.mkdir(parents=True)
-        shutil.copyfile(job.video, own / job.video.name)
-        (own / "answers.json").write_text(json.dumps(result.model_dump(), indent=2) + "\n", encoding="utf-8")
+        try:
+            shutil.copyfile(job.video, own / job.video.name)
+            (own / "answers.json").write_text(json.dumps(result.model_dump(), indent=2) + "\n", encoding="utf-8")
+        except BaseException:
+            shutil.rmtree(own, ignore_errors=True)  # it is ours, and half of it is of no use
+            raise

@@ -1,4 +1,8 @@
-"""What a request is refused with: the sentences of every error, with the status of HTTP that goes with it."""
+"""The errors of a request, each with its status of HTTP.
+
+Whoever raises one may add what was wrong, such as a field of the form. What is wrong with a video or a query is told by
+the `UserError` that the reader of it raises.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +106,7 @@ def too_slow_error(what: str, max_seconds: float) -> RequestError:
     return RequestError(
         HTTPStatus.GATEWAY_TIMEOUT,
         f"{what} took more than {max_seconds:g} s",
-        reason="this server works no longer on one request",
+        reason="the server spends no more time than that on one request",
         remedy="send a shorter video or fewer queries, or start the server with a larger --max-seconds",
         headers={"Connection": "close"},
     )
@@ -117,7 +121,7 @@ def busy_error(num_places: int, retry_s: int) -> RequestError:
     """
     return RequestError(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        f"{num_places} request{'s are' if num_places > 1 else ' is'} here already",
+        f"the server already has {num_places} request{'s' * (num_places > 1)}",
         reason="this server works on one at a time, and no more may wait",
         remedy=f"try again in {retry_s} s",
         headers={"Retry-After": str(retry_s)},
@@ -156,12 +160,58 @@ def unknown_job_error() -> RequestError:
 
 
 def bug_error() -> RequestError:
-    """For a failure that is none of the user's."""
+    """For a bug of the server."""
     return RequestError(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "the server failed at this request",
         reason="this is a fault of the program, and its messages say more",
         remedy="report it to whoever runs the server; other requests are not affected",
+        headers={"Connection": "close"},  # as the server does after an error that no route expects
+    )
+
+
+def decoder_error() -> RequestError:
+    """For a server on which no decoder starts; a video of a stranger is decoded nowhere else."""
+    return RequestError(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "the process that decodes videos does not start",
+        reason="the server decodes no video in its own process, and its messages say more",
+        remedy="try again later, or report it to whoever runs the server",
+    )
+
+
+def foreign_error(cause: str) -> RequestError:
+    """For a request that the page of another site may have sent."""
+    return RequestError(
+        HTTPStatus.FORBIDDEN,
+        cause,
+        reason="another site could have sent it through your browser",
+        remedy="open the address that the server printed; for another name start it with --public-name NAME",
+    )
+
+
+def token_error(*, has_token: bool) -> RequestError:
+    """For a request without the right token.
+
+    Args:
+        has_token: whether it has another one.
+    """
+    return RequestError(
+        HTTPStatus.UNAUTHORIZED,
+        "the token of the request is not the right one" if has_token else "the request has no token",
+        reason="this server answers only those who have its token",
+        remedy="send the header `Authorization: Bearer TOKEN`",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def not_served_error(status: HTTPStatus) -> RequestError:
+    """For a path or a method that does not exist here."""
+    return RequestError(
+        status,
+        f"the request was answered with {status.value} {status.phrase}",
+        reason="this path or this method is not served",
+        remedy="see /openapi.json for what is",
     )
 
 
@@ -193,10 +243,11 @@ def disk_error(error: OSError) -> RequestError:
 
 def memory_error(error: BaseException) -> RequestError:
     """For a device or a machine that has no memory left."""
+    said = str(error).strip().splitlines()  # nothing, of a plain MemoryError
     return RequestError(
         HTTPStatus.INSUFFICIENT_STORAGE,
         "the memory of the server's device is full",
-        reason=str(error).splitlines()[0],
+        reason=said[0] if said else "the work on the request needs more than there is",
         remedy="send a shorter video, or start the server with a smaller --max-tokens",
     )
 

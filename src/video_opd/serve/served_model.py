@@ -1,4 +1,4 @@
-"""A model that answers queries one by one, can be stopped between any two of its layers, and sees a clip only once."""
+"""A model that answers queries one by one, can be stopped before a prompt or a layer, and sees a clip only once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,13 @@ class ServedModel:
         return replace(self.renderer.budget, pixels_per_token_side=self.renderer.pixels_per_token_side)
 
     def stop_by(self, check: Callable[[], None]) -> None:
-        """Call `check` before every layer; what it raises ends the pass. A long prompt is one pass of many layers."""
+        """Call `check` before every layer; what it raises ends the pass.
+
+        A layer runs to its end, and so does what is not a layer, such as the embedding.
+
+        Args:
+            check: raises to stop.
+        """
         for module in self.policy.model.modules():
             if isinstance(module, torch.nn.ModuleList):
                 for layer in module:
@@ -62,10 +68,11 @@ class SeenVideo:
 
     Args:
         decode: gives the frames that fit a budget.
+        check: is called before each prompt is made; what it raises ends the work.
     """
 
-    def __init__(self, decode: Callable[[VideoBudget], Frames]) -> None:
-        self._decode = decode
+    def __init__(self, decode: Callable[[VideoBudget], Frames], check: Callable[[], None]) -> None:
+        self._decode, self._check = decode, check
         self._frames: dict[VideoBudget, Frames] = {}
         self._tensors: list[Tensor] = []
 
@@ -92,11 +99,16 @@ class SeenVideo:
             UserError: a query cannot be asked.
         """
         frames = self.decode(model.budget)
+
+        def render_next(example: Example, frames: Frames) -> Prompt:
+            self._check()
+            return model.renderer(example, frames)
+
         examples = [
             Example(id=f"query {number}", video=video, query=query, spans=(), duration=frames.duration_s)
             for number, query in enumerate(queries, start=1)
         ]
-        prompts = render_together(model.renderer, examples, frames)
+        prompts = render_together(render_next, examples, frames)
         pixels = prompts[0].pixel_values
         known = next((each for each in self._tensors if each.shape == pixels.shape and torch.equal(each, pixels)), None)
         if known is None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import re
 import secrets
 import socket
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from video_opd.errors import ConfigurationError
 PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 TOKEN_VARIABLE = "VIDEO_OPD_SERVE_TOKEN"
 SHORTEST_TOKEN = 16
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -44,6 +46,14 @@ class ServerAddress:
     public_name: str | None
     """The name by which a proxy on this machine is reached."""
 
+    def __post_init__(self) -> None:
+        if self.public_name is not None and not _is_bare_name(self.public_name):
+            raise ConfigurationError(
+                f"--public-name {self.public_name}",
+                reason="a request calls the server by an address or a name of ASCII letters, digits, dots and hyphens",
+                remedy="give that alone, without scheme, port, path and final dot, such as demo.example",
+            )
+
     @property
     def is_private(self) -> bool:
         """Whether only this machine can reach it."""
@@ -61,7 +71,7 @@ class ServerAddress:
         return None if self.public_name is None else frozenset((*LOOPBACK_NAMES, self.host, self.public_name.lower()))
 
     def listen(self) -> socket.socket:
-        """Open the socket. Who connects waits until the server answers.
+        """Open the socket. Connections wait until the server answers.
 
         Raises:
             ConfigurationError: the port is in use, or the address cannot be used.
@@ -76,7 +86,7 @@ class ServerAddress:
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.bind(place)
             opened.listen(128)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the second where a label of the name is empty or too long
             if opened is not None:
                 opened.close()
             raise self._explain(error) from error
@@ -91,7 +101,13 @@ class ServerAddress:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{opened.getsockname()[1]}"
 
-    def _explain(self, error: OSError) -> ConfigurationError:
+    def _explain(self, error: OSError | UnicodeError) -> ConfigurationError:
+        if isinstance(error, UnicodeError):
+            return ConfigurationError(
+                f"--host {self.host}",
+                reason="it is not a name that a machine can have",
+                remedy="give an address of this machine, such as 127.0.0.1 or 0.0.0.0",
+            )
         if error.errno == errno.EADDRINUSE:
             return ConfigurationError(
                 f"port {self.port} of {self.host}",
@@ -109,6 +125,14 @@ class ServerAddress:
             reason=error.strerror or "this machine has no such address",
             remedy="give an address of this machine, such as 127.0.0.1 or 0.0.0.0",
         )
+
+
+def _is_bare_name(name: str) -> bool:
+    """Whether a text is a name or an address and nothing else."""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    return _NAME.fullmatch(name) is not None
 
 
 def read_token(file: Path | None) -> str | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from video_opd.settings import Count, MoreThanZero, Positive, Settings
+from typing import Annotated
+
+from pydantic import Field
+
+from video_opd.settings import Count, Integer, MoreThanZero, Positive, Settings
 
 MEGABYTE = 10**6
-LONGEST_QUERY = 2000
-"""Characters. The longest query of the field's annotations has some 600."""
+FEWEST_DECODER_MB = 512
+"""Measured on two cores: 128 MB are too few for any video, 256 MB for one of 3840 x 2160; 400 MB are enough for it."""
 
 
 class ServingLimits(Settings):
@@ -22,17 +26,15 @@ class ServingLimits(Settings):
     """requests that may wait while one is worked on; a further one is refused, and told when to come again"""
     max_queries: Positive = 16
     """most queries of a request"""
-    max_decoder_mb: Positive = 4096
-    """most memory of the process that decodes a video, in megabytes"""
+    max_decoder_mb: Annotated[Integer, Field(ge=FEWEST_DECODER_MB)] = 4096
+    """most memory of the process that decodes a video, in megabytes; at least 512"""
 
     @property
     def max_upload_bytes(self) -> int:
         """The largest upload in bytes."""
         return self.max_upload_mb * MEGABYTE
 
-
-class LimitsTold(ServingLimits):
-    """What one request may cost, how many may wait, and whether anything is kept."""
-
-    keeps_videos: bool
-    """whether the server keeps every video with its answers, in a folder of its own"""
+    @property
+    def max_decoder_bytes(self) -> int:
+        """The most memory of a decoder in bytes."""
+        return self.max_decoder_mb * MEGABYTE

@@ -7,6 +7,7 @@ refused.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -18,14 +19,15 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from video_opd.data.query_words import LONG_QUERY
 from video_opd.data.video.video_names import VIDEO_SUFFIXES
 from video_opd.serve.request_errors import disk_error, malformed_error, too_large_error, too_slow_error
-from video_opd.serve.serving_limits import LONGEST_QUERY, ServingLimits
+from video_opd.serve.serving_limits import ServingLimits
 
 FORM_FIELDS = ("video", "query", "model", "frames")
 LONGEST_NAME = 200
 """Characters of a file's name that are kept."""
-FIELD_BYTES, HEADER_BYTES = 4 * LONGEST_QUERY, 8192
+FIELD_BYTES, HEADER_BYTES = 4 * LONG_QUERY, 8192
 """Of a field that is no file, and of the headers of a part."""
 
 
@@ -118,7 +120,7 @@ class FormReader:
         _, options = parse_options_header(self._part.headers.get("content-disposition", b""))
         name = options.get(b"name", b"").decode("utf-8", "replace")
         if name not in FORM_FIELDS:
-            raise malformed_error(f"the form has a field {name[:40]!r}, and no field is called so")
+            raise malformed_error(f"the form has an unknown field {name[:40]!r}")
         self._part.name = name
         if name != "video":
             return
@@ -140,7 +142,7 @@ class FormReader:
             return
         self._part.content += data[start:end]
         if len(self._part.content) > FIELD_BYTES:
-            raise malformed_error(f"a `{self._part.name}` has more than {LONGEST_QUERY} characters")
+            raise malformed_error(f"a `{self._part.name}` has more than {LONG_QUERY} characters")
 
     def _end_part(self) -> None:
         if self._file is not None:
@@ -152,7 +154,7 @@ class FormReader:
         except UnicodeDecodeError:
             raise malformed_error(f"a `{name}` is not UTF-8") from None
         if len(given) > max(self.limits.max_queries, 2):
-            raise malformed_error(f"the form has more than {len(given) - 1} times `{name}`")
+            raise malformed_error(f"the form has more than {len(given) - 1} `{name}` fields")
 
     def _end_form(self) -> None:
         self.is_complete = True
@@ -188,10 +190,11 @@ async def receive_upload(
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise malformed_error("the body is not multipart/form-data")
-    folder = Path(tempfile.mkdtemp(dir=parent))
-    reader, until = FormReader(folder, limits), asyncio.timeout(limits.max_seconds)
+    until = asyncio.timeout(limits.max_seconds)
     patience.add(until)
+    reader = None
     try:
+        reader = FormReader(Path(tempfile.mkdtemp(dir=parent)), limits)
         callbacks: Any = reader.callbacks()
         parser = MultipartParser(options[b"boundary"], callbacks)
         async with until:
@@ -203,8 +206,10 @@ async def receive_upload(
         reader.close()
         return _check_form(reader)
     except BaseException as error:
-        reader.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        if reader is not None:
+            with contextlib.suppress(OSError):  # the disk is full, which is told already
+                reader.close()
+            shutil.rmtree(reader.folder, ignore_errors=True)
         if isinstance(error, FormParserError):
             raise malformed_error("the body is not a form that can be read") from error
         if isinstance(error, TimeoutError):
@@ -225,9 +230,9 @@ def _check_form(reader: FormReader) -> Upload:
     if not queries:
         raise malformed_error("the form has no `query`")
     if len(queries) > reader.limits.max_queries:
-        raise malformed_error(f"the form has more than {reader.limits.max_queries} times `query`")
-    if any(len(query) > LONGEST_QUERY for query in queries):
-        raise malformed_error(f"a `query` has more than {LONGEST_QUERY} characters")
+        raise malformed_error(f"the form has more than {reader.limits.max_queries} `query` fields")
+    if any(len(query) > LONG_QUERY for query in queries):
+        raise malformed_error(f"a `query` has more than {LONG_QUERY} characters")
     return Upload(
         video=reader.video,
         name=reader.name,

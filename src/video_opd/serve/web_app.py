@@ -14,6 +14,7 @@ from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
 
 from video_opd import __version__
 from video_opd.errors import UserError
@@ -23,6 +24,7 @@ from video_opd.serve.request_errors import (
     bug_error,
     cancelled_error,
     invalid_value_error,
+    not_served_error,
     problem_of,
     unusable_error,
 )
@@ -44,7 +46,7 @@ removed when its request has ended; the answers of a job stay in memory for ten 
 `cause`, `reason` and `remedy`."""
 
 
-def make_app(served: Served) -> FastAPI:
+def make_app(served: Served) -> ASGIApp:
     """Make the application.
 
     Args:
@@ -62,7 +64,6 @@ def make_app(served: Served) -> FastAPI:
     app = FastAPI(
         title="video-opd", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=work
     )
-    app.add_middleware(Guard, admission=served.admission)
     for kind in (UserError, HTTPException, RequestValidationError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, _answer_error)
     for path, (name, media_type) in FILES.items():
@@ -73,7 +74,8 @@ def make_app(served: Served) -> FastAPI:
     app.include_router(route_questions(served), dependencies=needs_token)
     app.include_router(route_jobs(served), dependencies=needs_token)
     app.include_router(route_facts(served), dependencies=needs_token)
-    return app
+    # Not as a middleware of it: the answer to an error that no route expects would go around that.
+    return Guard(app, admission=served.admission)
 
 
 def _give_file(content: bytes, media_type: str) -> Callable[[], Response]:
@@ -92,13 +94,7 @@ def _answer_error(_: Request, error: Exception) -> Response:
         problem = error.errors()[0]
         found = invalid_value_error(str(problem["loc"][-1]), problem["msg"])
     elif isinstance(error, HTTPException):
-        status = HTTPStatus(error.status_code)
-        found = RequestError(
-            status,
-            f"the request was answered with {status.value} {status.phrase}",
-            reason="this path or this method is not served",
-            remedy="see /openapi.json for what is",
-        )
+        found = not_served_error(HTTPStatus(error.status_code))
     else:
         found = bug_error()
     return JSONResponse(problem_of(found), status_code=int(found.status), headers=found.headers)

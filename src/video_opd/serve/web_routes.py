@@ -14,13 +14,21 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from video_opd.data.query_words import refuse_wordless
-from video_opd.serve.api_records import ApiError, GroundResult, Health, JobStatus, ServedModelInfo, ShownClipInfo
+from video_opd.serve.api_records import (
+    ApiError,
+    GroundResult,
+    Health,
+    JobStatus,
+    LimitsInfo,
+    ServedModelInfo,
+    ShownClipInfo,
+)
 from video_opd.serve.exports import FORMATS
 from video_opd.serve.guard import Admission
 from video_opd.serve.job import GroundingJob
 from video_opd.serve.job_desk import JobDesk
 from video_opd.serve.request_errors import RequestError, not_done_error, unknown_file_error, unknown_model_error
-from video_opd.serve.serving_limits import LimitsTold, ServingLimits
+from video_opd.serve.serving_limits import ServingLimits
 from video_opd.serve.shown_clips import ShownClip
 from video_opd.serve.uploads import Upload, receive_upload
 
@@ -64,7 +72,7 @@ ERRORS: Mapping[int, str] = {
     413: "The upload is larger than the limit.",
     422: "The video or a query cannot be used.",
     500: "A fault of the server.",
-    503: "Too many requests are here, or the server is stopping. `Retry-After` says when to try again.",
+    503: "The server already has too many requests, or it is stopping. `Retry-After` says when to try again.",
     504: "The upload or the work took longer than the limit.",
     507: "The disk of the server or the memory of its device is full.",
 }
@@ -135,7 +143,7 @@ def route_jobs(served: Served) -> APIRouter:
 
     @router.delete("/{id}", responses=describe_errors(404))
     async def cancel_job(id: str) -> JobStatus:
-        """Stop a job at the next layer of the model, or forget one that has ended."""
+        """Stop a job, or forget one that has ended. A decoder ends at once, a model before its next layer or prompt."""
         job = desk.find(id)
         desk.cancel(job)
         return desk.tell(job)
@@ -176,9 +184,9 @@ def route_facts(served: Served) -> APIRouter:
         return [ServedModelInfo(name=model.name, knows_shapes_only=model.is_tiny) for model in served.desk.models]
 
     @router.get("/limits", responses=describe_errors())
-    async def get_limits() -> LimitsTold:
+    async def get_limits() -> LimitsInfo:
         """What one request may cost, how many may wait, and whether videos are kept."""
-        return LimitsTold(**served.limits.model_dump(), keeps_videos=served.desk.keep is not None)
+        return LimitsInfo(**served.limits.model_dump(), keeps_videos=served.desk.keep is not None)
 
     @router.get("/clips", responses=describe_errors())
     async def list_clips() -> list[ShownClipInfo]:
@@ -194,7 +202,7 @@ def route_facts(served: Served) -> APIRouter:
 
     @router.get("/health")
     async def get_health() -> Health:
-        """Whether the server works, and how many requests are here."""
+        """Whether the server works, and how many requests it has."""
         return Health(num_requests=served.desk.num_requests)
 
     return router
@@ -210,10 +218,10 @@ async def _take_in(served: Served, request: Request) -> GroundingJob:
             raise
         try:
             job = _make_job(served, upload)
+            served.desk.submit(job, place)
         except BaseException:
             shutil.rmtree(upload.video.parent, ignore_errors=True)
             raise
-        served.desk.submit(job, place)
     return job
 
 

@@ -13,6 +13,7 @@ import mmap
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import asdict
@@ -36,6 +37,17 @@ SLOTS, MOST_SLOTS, SMALL_BYTES = 4, 64, 16 << 20
 """Most frames that wait there for the other process; of small ones more, as far as they fit these bytes."""
 KINDS: dict[str, type[UserError]] = {kind.__name__: kind for kind in (ConfigurationError, DataError, EngineError)}
 """The errors that a video may cause, by name."""
+
+
+def open_memory() -> int:
+    """The descriptor of memory for frames. It has no name, so that a killed process leaves nothing behind."""
+    try:
+        descriptor = os.memfd_create("video-opd-frames")
+    except (OSError, AttributeError):  # not Linux, or forbidden
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, MEMORY_BYTES)
+    return descriptor
 
 
 class SentFrames:

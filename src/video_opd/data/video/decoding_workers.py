@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from video_opd.child_environment import make_child_environment
-from video_opd.data.video.decoding_process import KINDS, MEMORY_BYTES
+from video_opd.data.video.decoding_process import KINDS, MEMORY_BYTES, open_memory
 from video_opd.data.video.idle_decoders import leave_idle, take_idle
 from video_opd.data.video.picture_folder import probe_video, read_video
 from video_opd.data.video.video_io import Frames, FrameTimes, KeptFrames, VideoBudget, VideoInfo
@@ -54,6 +53,11 @@ def decode_here() -> None:
     os.environ[_VARIABLE] = "1"
 
 
+def is_decoding_here() -> bool:
+    """Whether `decode_here` was called, or the environment asks for the same."""
+    return os.environ.get(_VARIABLE) == "1"
+
+
 class WorkerDied(Exception):
     """A decoding process ended by itself."""
 
@@ -76,7 +80,7 @@ class DecodingWorker:
         self.kind, self.num_asked = self.describe(num_bytes), 0
         self.connection, theirs = Pipe()
         their_end, self.lifeline = os.pipe()
-        descriptor = _open_memory()
+        descriptor = open_memory()
         given = (theirs.fileno(), descriptor, their_end)
         try:
             self.process = subprocess.Popen(
@@ -170,6 +174,8 @@ class DecodingWorkers:
         clip_s: most seconds for a clip.
         num_bytes: most memory of a process.
         keep: makes what takes the frames of a video and resizes them.
+        may_decode_here: whether videos are decoded in this process where that is asked for, or no other can be
+            started. Without it, to read a video raises `NotStarted` then.
     """
 
     def __init__(
@@ -179,6 +185,7 @@ class DecodingWorkers:
         num_bytes: int = CLIP_BYTES,
         *,
         keep: Callable[[], KeptFrames] = KeptFrames,
+        may_decode_here: bool = True,
     ) -> None:
         self.silence_s, self.clip_s, self.num_bytes, self.keep = silence_s, clip_s, num_bytes, keep
         self._free: list[DecodingWorker] = []
@@ -186,7 +193,8 @@ class DecodingWorkers:
         self._is_closed = False
         self._lock = threading.Lock()
         self._spent = threading.local()
-        self._here = os.environ.get(_VARIABLE) == "1"
+        self._may_decode_here = may_decode_here
+        self._here = may_decode_here and is_decoding_here()
         """Whether videos are decoded in this process: it is asked for, or no other can be started."""
 
     def read_video(
@@ -239,6 +247,8 @@ class DecodingWorkers:
         try:
             said, kept = self._ask(path, asked)
         except NotStarted as error:
+            if not self._may_decode_here:
+                raise
             self._here = True
             _log.warning("videos are decoded in this process, without limits on time and memory: %s", error)
             return None, KeptFrames()
@@ -335,14 +345,3 @@ def _describe_status(status: int) -> str:
         return signal.Signals(-status).name if status < 0 else f"status {status}"
     except ValueError:
         return f"signal {-status}"
-
-
-def _open_memory() -> int:
-    """Memory without a name, so that a killed process leaves nothing behind."""
-    try:
-        descriptor = os.memfd_create("video-opd-frames")
-    except (OSError, AttributeError):  # not Linux, or forbidden
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, MEMORY_BYTES)
-    return descriptor

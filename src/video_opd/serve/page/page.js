@@ -2,7 +2,8 @@
 // One plain script. Every text from a file, a query or an answer goes in by textContent, so that it stays text.
 
 const $ = (id) => document.getElementById(id);
-const state = { file: null, url: null, isPlayable: true, models: [], limits: null, job: null, upload: null, stopAt: null };
+const state = { file: null, url: null, isPlayable: true, models: [], limits: null, asked: null, stopAt: null, frame: 0 };
+// `asked` is the question that is worked on: { isCancelled, upload, job }.
 const NUMERALS = ["First", "Second", "Third", "Fourth", "Fifth", "Sixth", "Seventh", "Eighth"];
 
 function make(name, attributes = {}, ...children) {
@@ -41,8 +42,27 @@ async function call(path, options = {}) {
     }
     if (answer.status === 401) await askForToken();
     else if (answer.ok) return answer;
-    else throw new Refusal(await answer.json());
+    else throw new Refusal(explain(answer.status, await answer.json().catch(() => null)));
   }
+}
+
+async function read(path, options) {
+  const answer = await call(path, options);
+  try {
+    return await answer.json();
+  } catch {
+    throw new Refusal(explain(answer.status, null));
+  }
+}
+
+// The words of an error; those of another program, such as a proxy between here and the server, are not ours.
+function explain(status, said) {
+  if (said && [said.cause, said.reason, said.remedy].every((text) => typeof text === "string")) return said;
+  return {
+    cause: `the answer with status ${status} is not from this server`,
+    reason: "a proxy in front of the server may have sent it",
+    remedy: "Try again later, or tell whoever runs the server",
+  };
 }
 
 const UNREACHABLE = {
@@ -51,33 +71,53 @@ const UNREACHABLE = {
   remedy: "Start it again with `video-opd serve`, then ask again",
 };
 
+const NO_TOKEN = {
+  cause: "no token was given",
+  reason: "this server answers only those who have its token",
+  remedy: "Load the page again, or ask again, and type the token",
+};
+
 function askForToken() {
   const dialog = $("token");
   $("token-problem").textContent = sessionStorage.getItem("video-opd-token") ? "The server does not know this token." : "";
   $("token-value").value = "";
-  if (!dialog.open) dialog.showModal();
-  return new Promise((resolve) => {
-    $("token-form").addEventListener("submit", (event) => {
-      event.preventDefault();
-      sessionStorage.setItem("video-opd-token", $("token-value").value.trim());
-      dialog.close();
-      resolve();
-    }, { once: true });
+  if (!dialog.open) {
+    dialog.returnValue = "";
+    dialog.showModal();
+  }
+  return new Promise((resolve, reject) => {
+    // Escape closes it too.
+    dialog.addEventListener("close", () => (dialog.returnValue === "given" ? resolve() : reject(new Refusal(NO_TOKEN))), { once: true });
   });
 }
 
-function send(form) {
+function takeToken(event) {
+  event.preventDefault();
+  const token = $("token-value").value.trim();
+  if (!/^[\x21-\x7e]+$/.test(token)) {  // a header cannot hold it
+    $("token-problem").textContent = "A token has only ASCII letters, digits and marks, without blanks.";
+    return;
+  }
+  sessionStorage.setItem("video-opd-token", token);
+  $("token").close("given");
+}
+
+function send(form, asked) {
   // XMLHttpRequest, because fetch does not tell how much of an upload has been sent.
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    state.upload = request;
+    asked.upload = request;
     request.open("POST", "/jobs");
     for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
     request.responseType = "json";
     request.upload.onprogress = (event) => {
       if (event.lengthComputable) tell(`sending the video: ${Math.round((100 * event.loaded) / event.total)} %`, event.loaded / event.total / 4);
     };
-    request.onload = () => (request.status === 202 ? resolve(request.response) : reject(new Refusal(request.response || UNREACHABLE)));
+    request.upload.onload = () => (asked.upload = null);  // from here on there may be a job, which is what Cancel ends
+    request.onload = () => {
+      if (request.status === 202 && request.response) resolve(request.response);
+      else reject(new Refusal(explain(request.status, request.response)));
+    };
     request.onerror = () => reject(new Refusal(UNREACHABLE));
     request.onabort = () => resolve(null);
     request.send(form);
@@ -95,6 +135,9 @@ function once(target, name, milliseconds) {
 }
 
 async function choose(file) {
+  // What is said and answered about one video is never shown beside another.
+  if (state.asked) cancel();
+  else tell("");
   state.file = file;
   if (state.url) URL.revokeObjectURL(state.url);
   state.url = URL.createObjectURL(file);
@@ -227,42 +270,55 @@ function shareOf(job) {
 }
 
 async function ask() {
+  const asked = { isCancelled: false, upload: null, job: null };
+  state.asked = asked;
   complain(null);
   $("ask").disabled = true;
   $("cancel").disabled = false;
   $("result").hidden = true;
   try {
     await state.chosen;
-    state.limits = await (await call("/limits")).json();  // asks for the token before a long upload
-    const form = makeForm(readQueries());
-    tell("sending the video", 0);
-    let job = await send(form);
-    state.upload = null;
-    for (let pause = 150; job && !["done", "failed", "cancelled"].includes(job.state); pause = Math.min(1000, pause * 1.2)) {
-      state.job = job.id;
-      tell(job.sentence, shareOf(job));
-      await new Promise((resolve) => setTimeout(resolve, pause));
-      job = await (await call(`/jobs/${job.id}`)).json();
-    }
+    state.limits = await read("/limits");  // asks for the token before a long upload
+    const job = await carryOut(asked);
+    state.asked = null;
     if (!job || job.state === "cancelled") tell("cancelled");
     else if (job.state === "failed") (tell(""), complain(job.error));
     else (tell(job.sentence), await showResult(job));
   } catch (error) {
-    tell("");
+    tell(asked.isCancelled ? "cancelled" : "");
     if (!(error instanceof Refusal)) throw error;
-    complain(error.problem);
+    if (!asked.isCancelled) complain(error.problem);
   } finally {
-    state.upload = null;
-    state.job = null;
+    state.asked = null;
     $("ask").disabled = false;
     $("cancel").disabled = true;
   }
 }
 
+// The job once it has ended; null where it was cancelled.
+async function carryOut(asked) {
+  if (asked.isCancelled) return null;
+  const form = makeForm(readQueries());
+  tell("sending the video", 0);
+  let job = await send(form, asked);
+  if (!job) return null;
+  asked.job = job.id;
+  if (asked.isCancelled) job = await read(`/jobs/${job.id}`, { method: "DELETE" });
+  for (let pause = 150; !["done", "failed", "cancelled"].includes(job.state); pause = Math.min(1000, pause * 1.2)) {
+    tell(asked.isCancelled ? "cancelling" : job.sentence, shareOf(job));
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    job = await read(`/jobs/${job.id}`);
+  }
+  return asked.isCancelled ? null : job;
+}
+
 function cancel() {
+  const asked = state.asked;
+  if (!asked || asked.isCancelled) return;
+  asked.isCancelled = true;
   tell("cancelling");
-  if (state.upload) state.upload.abort();
-  else if (state.job) call(`/jobs/${state.job}`, { method: "DELETE" }).catch(() => {});
+  if (asked.upload) asked.upload.abort();
+  else if (asked.job) call(`/jobs/${asked.job}`, { method: "DELETE" }).catch(() => {});
 }
 
 // ---- Showing ----------------------------------------------------------------------------------------------------
@@ -351,7 +407,7 @@ async function drawStrip(job) {
       image.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
       return image;
     }));
-    strip.replaceChildren(...pictures);
+    if (state.shown === job.id) strip.replaceChildren(...pictures);
   }
   strip.setAttribute("aria-label", `${strip.querySelectorAll("canvas, img").length} pictures of the video, from its beginning to its end`);
 }
@@ -374,7 +430,8 @@ function follow() {
     state.stopAt = null;
   }
   for (const head of document.querySelectorAll(".playhead")) head.style.left = `${(100 * player.currentTime) / player.duration || 0}%`;
-  if (!player.paused) requestAnimationFrame(follow);
+  cancelAnimationFrame(state.frame);  // several events come here, and there is one loop
+  if (!player.paused) state.frame = requestAnimationFrame(follow);
 }
 
 async function takeExport(format) {
@@ -396,6 +453,7 @@ async function takeExport(format) {
 function listen() {
   $("form").addEventListener("submit", (event) => (event.preventDefault(), ask()));
   $("cancel").addEventListener("click", cancel);
+  $("token-form").addEventListener("submit", takeToken);
   $("file").addEventListener("change", () => {
     markClip(null);
     offerSamples([]);
@@ -422,14 +480,13 @@ function listen() {
     choose(file);
   });
   addEventListener("pagehide", () => {
-    if (state.job) fetch(`/jobs/${state.job}`, { method: "DELETE", headers: authorization(), keepalive: true });
+    if (state.asked?.job) fetch(`/jobs/${state.asked.job}`, { method: "DELETE", headers: authorization(), keepalive: true });
   });
 }
 
 async function begin() {
   listen();
   try {
-    const read = async (path) => (await call(path)).json();
     state.models = await read("/models");
     state.limits = await read("/limits");
     const names = state.models.flatMap((model, number) => [
