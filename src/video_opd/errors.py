@@ -79,6 +79,15 @@ class Stopped(SystemExit):
         self.number, self.sentence = number, sentence
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says. Some say nothing, such as a bare `MemoryError()`: then what kind it is.
+
+    Args:
+        error: the error.
+    """
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the memory of a device or of the machine is full, by an error of torch, which is not imported here."""
     if type(error).__name__ == "OutOfMemoryError":

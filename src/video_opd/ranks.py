@@ -24,7 +24,7 @@ from textwrap import shorten
 from threading import Thread
 from typing import Any, NoReturn
 
-from video_opd.errors import ConfigurationError, EngineError, UserError, is_out_of_memory
+from video_opd.errors import ConfigurationError, EngineError, UserError, first_line, is_out_of_memory
 from video_opd.host_memory import Offered, is_offer_visible, offer
 from video_opd.messages import receive_message, send_message
 from video_opd.stop_signals import StopNote, handle_stop_signals
@@ -199,7 +199,7 @@ class Ranks:
         if is_out_of_memory(error):
             return EngineError(
                 f"the memory of the device is full on {who}",
-                reason=str(error).splitlines()[0],
+                reason=first_line(error),
                 remedy="lower the batch size (compute.evaluation_batch_size in a recipe, --batch-size of score and "
                 "evaluate), or split the weights over more processes; the same command then goes on",
             )

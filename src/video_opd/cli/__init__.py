@@ -18,7 +18,15 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from video_opd.errors import ConfigurationError, EngineError, Stopped, UserError, find_disk_failure, is_out_of_memory
+from video_opd.errors import (
+    ConfigurationError,
+    EngineError,
+    Stopped,
+    UserError,
+    find_disk_failure,
+    first_line,
+    is_out_of_memory,
+)
 from video_opd.output_streams import (
     BROKEN_PIPE_STATUS,
     judge_results,
@@ -145,7 +153,7 @@ def _explain_out_of_memory(error: Exception, call: Call) -> EngineError:
         flags = [flag for flag in ("batch_size", "max_tokens", "fps") if call.has(flag)]
         lower = " or ".join(f"--{flag.replace('_', '-')}" for flag in flags)
         remedy = (f"lower {lower}, or " if lower else "") + "free the device's memory"
-    return EngineError("the device's memory is full", reason=str(error).splitlines()[0], remedy=remedy)
+    return EngineError("the device's memory is full", reason=first_line(error), remedy=remedy)
 
 
 def take_overrides(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoProcessor
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
-from video_opd.errors import ConfigurationError
+from video_opd.errors import ConfigurationError, first_line
 from video_opd.files.strict_json import load_json
 from video_opd.policy.attention import choose_attention_backends
 from video_opd.policy.families import Family, find_family, find_family_of_processor, list_family_names
@@ -188,7 +188,7 @@ def require_device(name: str) -> torch.device:
         absent = isinstance(error, NotImplementedError)  # its message is a screenful about backends
         raise ConfigurationError(
             f"device {name!r} cannot be used",
-            reason="torch has no such device here" if absent else str(error).splitlines()[0],
+            reason="torch has no such device here" if absent else first_line(error),
             remedy="give auto, cpu, or cuda on a machine with a GPU that torch sees",
         ) from error
     return device

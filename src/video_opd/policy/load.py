@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
-from video_opd.errors import ConfigurationError, EngineError
+from video_opd.errors import ConfigurationError, EngineError, first_line
 from video_opd.policy.adapters import merge_adapter, require_peft
 from video_opd.policy.answer import answer
 from video_opd.policy.beam_search import BeamSettings, find_best_answers, text_itself
@@ -318,7 +318,7 @@ def _load_model(
     except torch.OutOfMemoryError as error:
         raise EngineError(
             f"model {name!r} does not fit {where}",
-            reason=str(error).splitlines()[0],
+            reason=first_line(error),
             remedy="free memory on the device, or use a larger device, a smaller model or bfloat16",
         ) from error
     return model

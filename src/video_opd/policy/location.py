@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from video_opd.errors import ConfigurationError
+from video_opd.errors import ConfigurationError, first_line
 from video_opd.policy.file_hashes import hash_file
 from video_opd.policy.folder_files import SMALL_FILES, list_files, refuse_unsafe_files
 from video_opd.policy.offline import is_offline
@@ -296,7 +296,7 @@ def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
             ) from error
         raise ConfigurationError(
             f"model {name!r} is not a folder here and could not be downloaded from the Hugging Face hub",
-            reason=str(error.__cause__ or error).strip().splitlines()[0],
+            reason=first_line(error.__cause__ or error),
             remedy="check the spelling and the network, sign in with `hf auth login` if it is gated, or give a folder",
         ) from error
 

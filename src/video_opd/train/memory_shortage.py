@@ -14,7 +14,7 @@ from typing import NoReturn
 import torch
 
 from video_opd.config import TrainingSettings
-from video_opd.errors import ConfigurationError, EngineError
+from video_opd.errors import ConfigurationError, EngineError, first_line
 from video_opd.files.durable import write_durably
 from video_opd.files.run_records import MemoryNote
 from video_opd.types import Prompt
@@ -48,7 +48,7 @@ class Shortage:
         return cls(
             ids=tuple(prompt.id for prompt in prompts),
             num_tokens=len(prompts) * max(map(len, prompts), default=0),
-            reason=str(error).splitlines()[0],
+            reason=first_line(error),
             num_together=num_together,
             is_final=is_final,
         )
