@@ -22,10 +22,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
-HEIGHTS = {400: 1400, 900: 1200, 1600: 1200}
+HEIGHTS = {400: 1800, 900: 1500, 1600: 1300}
 """By width."""
-COLOURS = 128
-"""Of a picture; more cannot be seen, and take thrice the room."""
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 
 
@@ -33,9 +31,9 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 def serve() -> Iterator[str]:
     """`video-opd serve` on a free port; gives its address."""
     words = [sys.executable, "-m", "video_opd", "serve", "--port", "0"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        for line in server.stderr:
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        for line in server.stdout:
             if found := re.search(r"http://127\.0\.0\.1:\d+", line):
                 yield found[0]
                 break
@@ -60,10 +58,13 @@ def take(browser: Browser, name: str, address: str, out: Path) -> None:
             page.goto(address)
             if name == "serve":
                 ask(page)
+            if name == "timelines":
+                page.get_by_role("heading", name="The same queries").evaluate("heading => heading.scrollIntoView()")
             path = out / f"{name}-{width}-{scheme}.png"
             page.screenshot(path=path)
             context.close()
-            Image.open(path).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+            # 256 colours look the same and take a third of the room.
+            Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
             print(path, path.stat().st_size // 1024, "KB")
 
 
@@ -83,6 +84,7 @@ def main() -> None:
             words = [sys.executable, "-m", "video_opd", "report", str(source), "--out", str(path)]
             subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
             addresses[name] = path.as_uri()
+        addresses["timelines"] = addresses["report"]
         for name, where in addresses.items():
             take(browser, name, where, given.out)
         browser.close()
