@@ -12,7 +12,6 @@ FULL, SMALL = "STEPS, TRAIN, TEST = 60, 960, 400", "STEPS, TRAIN, TEST = 1, 4, 8
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_the_cells_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]

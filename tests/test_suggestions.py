@@ -143,6 +143,11 @@ def test_a_query_without_quotes(refused, words):
     assert 'Put it in quotes: video-opd ground MODEL VIDEO "a person opens"' in said
 
 
+def test_several_queries_in_quotes_are_not_taken_for_one_without(refused):
+    said = refused("ground", "m", "v.mp4", "a person opens", "a person", "closes")
+    assert "it answers one query, and there are 3. Ask them one after the other" in said
+
+
 def test_words_beyond_the_arguments_of_other_commands(refused):
     assert "unrecognized arguments: n.jsonl" in refused("evaluate", "m", "t.jsonl", "n.jsonl", "--out", "o")
 

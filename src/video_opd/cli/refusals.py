@@ -84,10 +84,18 @@ def refuse_superfluous(program: str, unused: Sequence[str], bound: inspect.Bound
         name for name, parameter in bound.signature.parameters.items() if parameter.kind is parameter.POSITIONAL_ONLY
     ]
     if positional and positional[-1] == "query" and not any(word.startswith("-") for word in unused):
-        query = " ".join([bound.arguments["query"], *unused])
+        words = [bound.arguments["query"], *unused]
+        if any(" " in word for word in words):  # there were quotes
+            return ConfigurationError(
+                f"`{program}`",
+                reason=f"it answers one query, and there are {len(words)}",
+                remedy="ask them one after the other; `video-opd serve`, and `ground` in Python, answer several queries "
+                "about a video at once",
+            )
+        query = " ".join(words)
         return ConfigurationError(
             f"`{program}`",
-            reason=f"the query has {len(unused) + 1} words, but no quotes around them",
+            reason=f"the query has {len(words)} words, but no quotes around them",
             remedy=f'put it in quotes: {program} {" ".join(positional[:-1]).upper()} "{query}"',
         )
     return ConfigurationError(
