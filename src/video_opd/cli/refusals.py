@@ -89,7 +89,7 @@ def refuse_superfluous(program: str, unused: Sequence[str], bound: inspect.Bound
             return ConfigurationError(
                 f"`{program}`",
                 reason=f"it answers one query, and there are {len(words)}",
-                remedy="ask them one after the other; `video-opd serve`, and `ground` in Python, answer several at once",
+                remedy="ask them one after the other; `video-opd serve` and Python's `ground` answer several at once",
             )
         query = " ".join(words)
         return ConfigurationError(
