@@ -24,6 +24,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 HEIGHTS = {400: 1800, 900: 1500, 1600: 1300}
 """By width."""
+LAST_WHOLE = """Math.max(...[...document.querySelectorAll("figure, article, .row, tr, .note, ul")]
+  .map((each) => each.getBoundingClientRect().bottom).filter((bottom) => bottom < innerHeight - 24)) + 4"""
+"""Where the last thing ends that is whole in the window: a picture cuts none."""
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 
 
@@ -61,7 +64,7 @@ def take(browser: Browser, name: str, address: str, out: Path) -> None:
             if name == "timelines":
                 page.get_by_role("heading", name="The same queries").evaluate("heading => heading.scrollIntoView()")
             path = out / f"{name}-{width}-{scheme}.png"
-            page.screenshot(path=path)
+            page.screenshot(path=path, clip={"x": 0, "y": 0, "width": width, "height": page.evaluate(LAST_WHOLE)})
             context.close()
             # 256 colours look the same and take a third of the room.
             Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)

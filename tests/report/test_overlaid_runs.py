@@ -168,3 +168,15 @@ def test_hostile_names_stay_text(runs: list[Path], tmp_path: Path) -> None:
     assert attacked.open == []
     assert attacked.names <= elements.names
     assert attacked.attributes <= elements.attributes
+
+
+def test_side_questions_are_those_of_the_group(runs: list[Path]) -> None:
+    for run, accuracy in zip(runs, (0.7, 0.8, 0.5), strict=True):
+        path = run / "evaluation" / "student-after.json"
+        asked = {"accuracy": accuracy, "interval": [0.4, 0.9], "num_questions": 80}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"side_questions": asked}))
+    found = make_comparison(read_groups(runs)).methods
+    assert found["opd"].side_questions is not None
+    assert found["opd"].side_questions.mean == pytest.approx(0.75)
+    assert found["grpo"].side_questions is not None
+    assert found["grpo"].side_questions.interval == (0.4, 0.9)

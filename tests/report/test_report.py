@@ -569,3 +569,15 @@ def test_a_run_begun_by_an_earlier_version_gives_the_same_page(run: Path) -> Non
     lines[-1] = lines[-1].replace('"format_rate"', '"output_format_rate"')
     (run / "metrics.jsonl").write_text("".join(lines))
     assert page_of(run) == page
+
+
+def test_what_the_student_forgets_is_in_the_table(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    write_evaluation(run, "student-before", 0.3, 0)
+    assert "side questions" not in text_of(write_report(run).read_text())
+    asked = {"accuracy": 0.7125, "interval": [0.6, 0.8], "num_questions": 80}
+    write_evaluation(run, "student-after", 0.6, 60, side_questions=asked)
+    text = text_of(write_report(run).read_text())
+    assert re.search("Student after step 60 0.600 0.570–0.630 .*0.713 0.600–0.800", text)
+    assert "If it falls, the student forgets." in text

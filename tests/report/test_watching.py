@@ -179,6 +179,10 @@ def test_a_run_that_is_silent_for_long_is_said_to_be_dead_or_busy_once(run: Path
     assert describe_silence(RunFollower(run)).endswith("; no process works on the run")
     hold(run, dead, host="elsewhere")
     assert describe_silence(RunFollower(run)).endswith("saving, or its process has ended")
+    (run / "evaluation").mkdir(exist_ok=True)
+    (run / "evaluation" / "student-after.json").write_text("{}")
+    assert describe_silence(RunFollower(run)) == ""  # it has finished
+    (run / "evaluation" / "student-after.json").unlink()
     os.utime(run / "metrics.jsonl", (time.time() - 50,) * 2)
     console, out = make_console()
     watch_run(run, console)

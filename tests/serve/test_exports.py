@@ -43,7 +43,7 @@ def make_result(
 
     answers = [answer(query, place) for place, query in enumerate(queries)]
     told = [ModelAnswers(model=model, seconds_to_decode=0.1, seconds_to_read=0.2, answers=answers) for model in models]
-    return GroundResult(video=video, duration=9.0, models=told, notices=[])
+    return GroundResult(video=video, duration=4000.0, models=told, notices=[])
 
 
 @pytest.fixture
@@ -141,6 +141,16 @@ def test_the_cut_list_runs_to_its_end_over_files_that_exist_and_empty_spans(tmp_
     assert sorted(cut) == ["span-m1-q1-s1.mp4", "span-m1-q1-s2.mp4", "span-m1-q3-s3.mp4"]
     assert cut["span-m1-q1-s1.mp4"] == "there before"
     assert "-ss 4.000 -to 5.000 span-m1-q3-s3.mp4" in cut["span-m1-q3-s3.mp4"]
+
+
+def test_what_lies_after_the_end_of_the_video_is_neither_cut_nor_shown():
+    result = make_result("a.mp4", ["a"], ("only",)).model_copy(update={"duration": 10.0})
+    result.models[0].answers[0].spans = [(8.0, 1e6), (10.0, 12.0), (1.0, 1.0), (11.0, 1e7)]
+    assert FORMATS["srt"].write(result) == "1\n00:00:08,000 --> 00:00:10,000\na\n"
+    script = FORMATS["ffmpeg"].write(result)
+    assert re.findall("-ss .*", script) == ["-ss 8.000 -to 10.000 span-m1-q1-s1.mp4"]
+    assert script.count("# Nothing of the video lies in this span: ") == 3
+    assert "1000000.0" in FORMATS["csv"].write(result)  # as it was answered
 
 
 @pytest.mark.parametrize(

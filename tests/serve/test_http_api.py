@@ -168,3 +168,8 @@ def test_what_is_not_served_is_refused_in_words(server, method, path):
     answer = server.client.request(method, path)
     assert answer.status_code in (404, 405)
     assert set(answer.json()) == {"cause", "reason", "remedy"}
+
+
+def test_the_page_tells_its_head(server):
+    assert server.client.head("/").status_code == 200
+    assert server.client.head("/ground").status_code == 405

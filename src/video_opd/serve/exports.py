@@ -63,15 +63,15 @@ def write_csv(result: GroundResult) -> str:
 
 
 def write_srt(result: GroundResult) -> str:
-    """Subtitles: each span shows its query, and which model said so where there are two."""
-    cues = [row for row in _list_rows(result) if row.span is not None]
-    cues.sort(key=lambda row: row.span or (0.0, 0.0))
+    """Subtitles: each span shows its query, and which model said so where there are two. What lies after the end of the
+    video, and a span of no length, cannot be seen and are left out."""
+    parts = [(_find_part(row.span, result.duration), row) for row in _list_rows(result) if row.span is not None]
+    cues = sorted(((part, row) for part, row in parts if part is not None), key=lambda cue: cue[0])
     has_two = len(result.models) > 1
     texts = []
-    for number, row in enumerate(cues, start=1):
-        assert row.span is not None
+    for number, (part, row) in enumerate(cues, start=1):
         text = f"{row.model}: {row.answer.query}" if has_two else row.answer.query
-        start, end = map(_write_clock, row.span)
+        start, end = map(_write_clock, part)
         texts.append(f"{number}\n{start} --> {end}\n{_disarm_subtitle(text)}\n")
     return "\n".join(texts)
 
@@ -90,11 +90,13 @@ def write_cut_list(result: GroundResult) -> str:
             continue
         lines.append(f"# {json.dumps(row.model)}, query {row.query_number}: {json.dumps(row.answer.query)}")
         name = f"span-m{row.model_number}-q{row.query_number}-s{row.span_number}.mp4"
-        start, end = (f"{seconds:.3f}" for seconds in row.span)
-        if start == end:  # ffmpeg refuses it, and the script would end here
-            lines.append(f"# This span is empty: {start} s to {end} s.")
+        part = _find_part(row.span, result.duration)
+        if part is None:  # ffmpeg refuses it, and the script would end here
+            start, end = row.span
+            lines.append(f"# Nothing of the video lies in this span: {start:.3f} s to {end:.3f} s.")
             continue
-        lines.append(f'[ -e {name} ] || ffmpeg -nostdin -n -i "file:$video" -ss {start} -to {end} {name}')
+        start, end = part
+        lines.append(f'[ -e {name} ] || ffmpeg -nostdin -n -i "file:$video" -ss {start:.3f} -to {end:.3f} {name}')
     return "\n".join(lines) + "\n"
 
 
@@ -113,6 +115,13 @@ def _list_rows(result: GroundResult) -> Iterator[_SpanRow]:
                 yield _SpanRow(answered.model, model_number, query_number, answer, None, None)
             for span_number, span in enumerate(answer.spans, start=1):
                 yield _SpanRow(answered.model, model_number, query_number, answer, span_number, span)
+
+
+def _find_part(span: tuple[float, float], duration: float) -> tuple[float, float] | None:
+    """The part of a span within the video, in seconds to three digits; None where nothing is left. A model may name a
+    time after the end."""
+    start, end = (round(min(seconds, duration), 3) for seconds in span)
+    return (start, end) if start < end else None
 
 
 def _disarm_cell(text: str) -> str:

@@ -68,7 +68,7 @@ def make_app(served: Served) -> ASGIApp:
         app.add_exception_handler(kind, _answer_error)
     for path, (name, media_type) in FILES.items():
         content = (PAGE / name).read_bytes()
-        app.add_api_route(path, _give_file(content, media_type), include_in_schema=False)
+        app.add_api_route(path, _give_file(content, media_type), methods=["GET", "HEAD"], include_in_schema=False)
     if_needed = HTTPBearer(auto_error=False, description="The token that the server printed, where it has one.")
     needs_token = [Security(if_needed)] if served.admission.token else []
     app.include_router(route_questions(served), dependencies=needs_token)

@@ -181,6 +181,7 @@ def _summarise(group: RunGroup) -> MethodResult:
         learning_rate=rate if isinstance(rate, float) else None,
         curve=_build_curve(group),
         scores=_build_scores([standing.after for standing in group.standings]),
+        side_questions=_find_side_accuracy([standing.after for standing in group.standings]),
         ledger=Ledger(**average_ledgers(ledgers)),
     )
 
@@ -197,6 +198,15 @@ def _build_scores(evaluations: Sequence[EvaluationReport | None]) -> dict[str, E
         interval = after[0].interval(name) if len(after) == 1 else None
         scores[name] = estimate.model_copy(update={"interval": interval}) if interval else estimate
     return scores
+
+
+def _find_side_accuracy(evaluations: Sequence[EvaluationReport | None]) -> Estimate | None:
+    """The share of side questions answered right at the end, where all runs were asked them."""
+    found = [each.side_questions for each in evaluations if each is not None and each.side_questions is not None]
+    if not found or len(found) < len(evaluations):
+        return None
+    estimate = estimate_over_seeds([each.accuracy for each in found])
+    return estimate.model_copy(update={"interval": found[0].interval}) if len(found) == 1 else estimate
 
 
 def estimate_over_seeds(values: Sequence[float]) -> Estimate:

@@ -139,7 +139,7 @@ def describe_end(follower: RunFollower) -> str:
 def describe_silence(follower: RunFollower) -> str:
     """That no row has come for long; empty where that is nothing to wonder about."""
     silent, step = follower.silent_s, follower.seconds_per_step
-    if silent < max(_LEAST_SILENCE_S, _SILENT_STEPS * (step or 0.0)):
+    if follower.is_finished or silent < max(_LEAST_SILENCE_S, _SILENT_STEPS * (step or 0.0)):
         return ""
     usual = f"; a step takes {format_duration(step)}" if step else ""
     match follower.find_life():

@@ -261,12 +261,13 @@ def build_score_table(standing: Standing) -> ScoreTable | None:
     if not standing.known:
         return None
     keys = [key for key in METRICS if any(key in evaluation.scores for evaluation in standing.known)]
+    asked = ["side questions"] if any(each.side_questions for each in standing.known) else []
     rows: list[Row] = []
     if standing.floor is not None:
         constants = [found.best_constant for found in standing.known if found.best_constant is not None]
         span = next((constant.span for constant in constants if constant.span is not None), None)
         note = f"always {span.start_s:g}–{span.end_s:g}\N{NO-BREAK SPACE}s" if span else "one span for all"
-        cells = [Cell(f"{standing.floor:.3f}" if key == "miou" else "") for key in keys]
+        cells = [Cell(f"{standing.floor:.3f}" if key == "miou" else "") for key in (*keys, *asked)]
         rows.append(Row("Best constant answer", cells, note=note))
     for who, evaluation in (
         ("Student before", standing.before),
@@ -275,13 +276,22 @@ def build_score_table(standing: Standing) -> ScoreTable | None:
     ):
         if evaluation is not None:
             note = "" if evaluation.step is None else f"step {evaluation.step}"
-            rows.append(Row(who, [build_score_cell(evaluation, key) for key in keys], note=note))
+            cells = [build_score_cell(evaluation, key) for key in keys]
+            rows.append(Row(who, cells + [_build_side_cell(evaluation) for _ in asked], note=note))
     return ScoreTable(
-        table=Table(columns=[METRICS[key] for key in keys], rows=rows),
+        table=Table(columns=[*(METRICS[key] for key in keys), *asked], rows=rows),
         num_queries=standing.known[0].num_queries,
         has_intervals=any(cell.notes for row in rows for cell in row.cells),
         is_small=standing.known[0].is_small,
     )
+
+
+def _build_side_cell(evaluation: EvaluationReport) -> Cell:
+    """The share of side questions answered right: what a model forgets shows there."""
+    found = evaluation.side_questions
+    if found is None:
+        return Cell("")
+    return Cell(f"{found.accuracy:.3f}", () if found.interval is None else (format_interval(found.interval),))
 
 
 def build_score_cell(evaluation: EvaluationReport, key: str) -> Cell:
