@@ -12,7 +12,7 @@ from pages import HOSTILE, Elements, check_that_it_loads_and_runs_nothing, text_
 from video_opd.errors import ConfigurationError
 from video_opd.files.run_records import BestConstant, EvaluationReport, SampledAnswer, StepMetrics
 from video_opd.report import write_report
-from video_opd.report.figures import choose_ticks, draw_line_chart, shorten, smooth
+from video_opd.report.figures import choose_ticks, draw_line_chart, label_ticks, shorten, smooth
 from video_opd.report.run import run_checks
 from video_opd.report.run.answer_cards import build_cards, choose_scale_of
 from video_opd.report.run.run_checks import make_checks
@@ -525,6 +525,12 @@ def test_ticks_are_round_and_hold_the_range(low: float, high: float, expected: l
 def test_numbers_are_short() -> None:
     values = (0, 0.25, 40, 12_000, 1e6, 2e-6, -0.5, 2_400_000, 1234)
     assert [shorten(value) for value in values] == ["0", "0.25", "40", "12k", "1M", "2e-6", "-0.5", "2.4M", "1234"]
+
+
+def test_labels_of_an_axis_tell_its_ticks_apart() -> None:
+    assert label_ticks([17.1, 17.12, 17.14]) == ["17.1", "17.12", "17.14"]
+    assert label_ticks([0, 0.25, 12_000]) == ["0", "0.25", "12k"]
+    assert label_ticks([0.5, 0.5]) == ["0.5", "0.5"]
     assert [format_duration(s) for s in (0.84, 11.4, 59.7, 200, 7500)] == [
         "0.8 s",
         "11 s",

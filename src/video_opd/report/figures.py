@@ -121,11 +121,11 @@ class Axes:
         """Horizontal grid lines and the numbers of both axes."""
         right, bottom = self.width - self.right, self.height - _BOTTOM
         parts = []
-        for tick in self.y_ticks:
+        for tick, label in zip(self.y_ticks, label_ticks(self.y_ticks), strict=True):
             _, y = self.place(self.x[0], tick)
             parts.append(
                 Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(_LEFT, right, y, y)
-                + Markup('<text class="end" x="{}" y="{:.1f}">{}</text>').format(_LEFT - 7, y + 4.5, shorten(tick))
+                + Markup('<text class="end" x="{}" y="{:.1f}">{}</text>').format(_LEFT - 7, y + 4.5, label)
             )
         for tick in self.x_ticks:
             x, _ = self.place(tick, self.y[0])
@@ -245,6 +245,19 @@ def shorten(value: float) -> str:
     return (
         f"{value:{'.4g' if abs(value) >= 1000 else '.3g'}}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
     )
+
+
+def label_ticks(ticks: Sequence[float]) -> list[str]:
+    """The numbers of an axis in few characters, and in as many as tell them apart: 17.12 and 17.14, not 17.1 twice.
+
+    Args:
+        ticks: the numbers.
+    """
+    labels = [shorten(tick) for tick in ticks]
+    digits = 4
+    while len(set(labels)) < len(set(ticks)) and digits < 12:
+        labels, digits = [f"{tick:.{digits}g}" for tick in ticks], digits + 1
+    return labels
 
 
 def smooth(points: Points) -> list[tuple[float, float]]:
