@@ -86,7 +86,7 @@ def test_a_click_on_a_span_plays_it_there(run: Path, page: Any) -> None:
         playing = f"(() => {{ const v = [...document.querySelectorAll('video')][{number}]; "
         playing += "return !v.hidden && !v.error && v.currentTime >= 2 && v.currentTime < 5; })()"
         wait_until(page, playing)
-        assert card.locator("[role=status]").inner_text().startswith(f"play {who}, 2 to")
+        assert card.locator("[role=status]").inner_text().startswith(f"plays {who}, 2 to")
     card = page.locator("article:has(video)").first
     page.evaluate("document.querySelector('video').currentTime = 5")  # behind the span: it stops there
     wait_until(page, "document.querySelector('video').paused")

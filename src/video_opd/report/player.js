@@ -7,7 +7,7 @@ for (const span of document.querySelectorAll("a[data-start]")) {
     const [video, words] = [card.querySelector("video"), card.querySelector("[role=status]")];
     const [start, end] = [Number(span.dataset.start), Number(span.dataset.end)];
     video.hidden = false;
-    words.textContent = span.getAttribute("aria-label");
+    words.textContent = span.getAttribute("aria-label").replace(/^play /, "plays ");
     video.onerror = () => {
       video.hidden = true;
       words.textContent = "The file is not found from here, or the browser cannot play it: " + card.dataset.video;
