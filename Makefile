@@ -113,7 +113,7 @@ $(VENV)/.installed: pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/pip install --quiet $(VERSIONS) $(PIP_ARGS) --editable .
 	touch $@
 
-# The tests import a tenth of the 13,500 modules; to compile them all takes pip 40 s.
+# The tests import a fifth of the 13,500 modules; pip takes 40 s to compile them all.
 $(VENV)/.installed-dev: pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/pip install --quiet --no-compile $(VERSIONS) $(PIP_ARGS) --editable ".[dev]"
 	touch $@ $(VENV)/.installed

@@ -1,6 +1,6 @@
 """Take the pictures of docs/screens: every page at three widths, light and dark, in Debian's chromium.
 
-    python scripts/take_screenshots.py RUN COMPARISON [--out docs/screens]
+    python scripts/take_screenshots.py RUN COMPARISON
 
 RUN is the folder of a run with its videos at hand, such as `video-opd demo` leaves, and COMPARISON that of `video-opd
 compare`. Nothing is written into them. The page to ask is served with the tiny models and asked about a rendered clip.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-ROOT = Path(__file__).resolve().parents[1]
+SCREENS = Path(__file__).resolve().parents[1] / "docs" / "screens"
 HEIGHTS = {400: 1800, 900: 1500, 1600: 1300}
 """By width."""
 LAST_WHOLE = """Math.max(...[...document.querySelectorAll("figure, article, .row, tr, .note, ul")]
@@ -36,11 +37,10 @@ def serve() -> Iterator[str]:
     words = [sys.executable, "-m", "video_opd", "serve", "--port", "0"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
-        for line in server.stdout:
-            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-                yield found[0]
-                break
-        server.terminate()
+        try:
+            yield next(found[0] for line in server.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        finally:
+            server.terminate()
 
 
 def ask(page: Page) -> None:
@@ -52,7 +52,7 @@ def ask(page: Page) -> None:
     page.evaluate("scrollTo(0, 0)")
 
 
-def take(browser: Browser, name: str, address: str, out: Path) -> None:
+def take(browser: Browser, name: str, address: str) -> None:
     """Take the six pictures of a page."""
     for width, height in HEIGHTS.items():
         for scheme in ("light", "dark"):
@@ -63,7 +63,7 @@ def take(browser: Browser, name: str, address: str, out: Path) -> None:
                 ask(page)
             if name == "timelines":
                 page.get_by_role("heading", name="The same queries").evaluate("heading => heading.scrollIntoView()")
-            path = out / f"{name}-{width}-{scheme}.png"
+            path = SCREENS / f"{name}-{width}-{scheme}.png"
             page.screenshot(path=path, clip={"x": 0, "y": 0, "width": width, "height": page.evaluate(LAST_WHOLE)})
             context.close()
             # 256 colours look the same and take a third of the room.
@@ -76,11 +76,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("comparison", type=Path)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "screens")
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, serve() as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
         addresses = {"serve": address}
         for name, source in (("report", given.run), ("comparison", given.comparison)):
             path = Path(folder, f"{name}.html")
@@ -89,7 +87,7 @@ def main() -> None:
             addresses[name] = path.as_uri()
         addresses["timelines"] = addresses["report"]
         for name, where in addresses.items():
-            take(browser, name, where, given.out)
+            take(browser, name, where)
         browser.close()
 
 

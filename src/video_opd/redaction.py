@@ -17,9 +17,14 @@ _LEAST_LENGTH = 8
 
 _IN_TEXT = (
     # What stands before the host of a URL; a path has lost one of the two slashes. A password may have an @ or a slash;
-    # after a host and its port there may be an @ as well, which is no secret.
+    # after a host and its port there may be an @ as well, which is no secret. A text of many URLs is scanned once: the
+    # part without a slash ends at the next one, and the other has a greatest length.
     (
-        re.compile(r"\b([a-z][a-z0-9+.-]*:/{1,2})(?:[^/\s'\"]+|[^/\s'\":@\[]+:(?!\d+/)[^\s'\"]*)@", re.IGNORECASE),
+        re.compile(
+            r"\b([a-z][a-z0-9+.-]*:/{1,2})"
+            r"(?:[^/\s'\"@]+(?:@[^/\s'\"@]*)*|[^/\s'\":@\[]{1,100}:(?!\d+/)[^\s'\"]{0,100})@",
+            re.IGNORECASE,
+        ),
         rf"\1{HIDDEN}@",
     ),
     (

@@ -293,3 +293,13 @@ def test_it_is_readable_and_fits_every_width(page, clip):
     for scheme, options in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
         page.emulate_media(color_scheme=scheme)
         assert list_axe_faults(page, **options) == [], scheme
+
+
+def test_a_span_beyond_the_end_says_so(page):
+    open_page(page)
+    model = '{ model: "m", answers: [{ spans: [[8, END]], answer: "" }] }'
+    shown = [
+        page.evaluate(f"makeRow({{ duration: 10 }}, {model.replace('END', end)}, 1, 0)[0].innerText")
+        for end in ("12", "10")
+    ]
+    assert ["beyond the end of the video" in text for text in shown] == [True, False]

@@ -127,9 +127,9 @@ class Axes:
                 Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(_LEFT, right, y, y)
                 + Markup('<text class="end" x="{}" y="{:.1f}">{}</text>').format(_LEFT - 7, y + 4.5, label)
             )
-        for tick in self.x_ticks:
+        for tick, label in zip(self.x_ticks, label_ticks(self.x_ticks), strict=True):
             x, _ = self.place(tick, self.y[0])
-            parts.append(Markup('<text class="mid" x="{:.1f}" y="{}">{}</text>').format(x, bottom + 18, shorten(tick)))
+            parts.append(Markup('<text class="mid" x="{:.1f}" y="{}">{}</text>').format(x, bottom + 18, label))
         unit = Markup('<text class="end" x="{}" y="{}">{}</text>').format(_LEFT - 12, bottom + 18, self.x_unit)
         parts.append(unit)
         return Markup("").join(parts)

@@ -359,7 +359,7 @@ function makeRow(result, model, number, place) {
   const track = make("div", { class: "track", "data-model": model.model, "data-query": place });
   track.append(...answer.spans.map((span) => makeSpan(result, model.model, number, span)), make("div", { class: "playhead" }));
   const isLate = answer.spans.some(([, end]) => end > result.duration + 0.01);
-  const spans = answer.spans.map(([start, end]) => `${+start.toFixed(2)} – ${+end.toFixed(2)} s`).join(", ") + (isLate ? ": after the end of the video" : "");
+  const spans = answer.spans.map(([start, end]) => `${+start.toFixed(2)} – ${+end.toFixed(2)} s`).join(", ") + (isLate ? ", beyond the end of the video" : "");
   const what = answer.spans.length ? make("span", { class: "what" }, spans) : make("span", { class: "what bad" }, `no span: ${answer.reason}`);
   const who = make("span", { class: "who" }, make("i", { class: `m${number}` }), make("bdi", {}, model.model));
   const raw = make("p", { class: "raw" }, "It wrote: ", make("q", {}, make("bdi", {}, answer.answer || "(nothing)")));
